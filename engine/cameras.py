@@ -1,0 +1,97 @@
+"""Conventions of space and cameras, in one place.
+
+World: Blender's. +Z up; the object's front looks along -Y. Objects are centred in the unit sphere.
+`c2w`: float32 [..., 4, 4], camera axes x right, y up, looking along -z: a Blender camera's `matrix_world`.
+`azimuth_deg`: 0 = camera on -Y (Blender's Front view), 90 = on +X (Right), 180 = Back, 270 = Left.
+`elevation_deg`: positive up. Images: row 0 on top; pixel centres at half-integers.
+Canonical rig: azimuths 0/90/180/270, elevation 20, distance 4, `fovy_deg` 30 (a unit sphere just fits).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+RIG_AZIMUTH_DEG: tuple[float, ...] = (0.0, 90.0, 180.0, 270.0)
+RIG_ELEVATION_DEG = 20.0
+RIG_DISTANCE = 4.0
+RIG_FOVY_DEG = 30.0
+
+
+def orbit_c2w(azimuth_deg: npt.ArrayLike, elevation_deg: npt.ArrayLike, distance: npt.ArrayLike = RIG_DISTANCE) -> FloatArray:
+    """Camera-to-world matrices of cameras on a sphere, looking at the origin.
+
+    Args:
+        azimuth_deg: [V], degrees; 0 is Blender's front view (-Y), 90 is +X.
+        elevation_deg: [V] or scalar, degrees, in (-90, 90); at a pole the up vector is undefined.
+        distance: [V] or scalar; distance from the origin, world units.
+
+    Returns:
+        float32 [V, 4, 4]; see the module docstring for the axes.
+    """
+    azimuth, elevation, radius = np.broadcast_arrays(
+        np.deg2rad(np.atleast_1d(np.asarray(azimuth_deg, np.float64))),
+        np.deg2rad(np.asarray(elevation_deg, np.float64)),
+        np.asarray(distance, np.float64),
+    )
+    zero = np.zeros_like(azimuth)
+    right = np.stack([np.cos(azimuth), np.sin(azimuth), zero], -1)
+    back = np.stack(  # from the origin to the camera: the camera's +z
+        [np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation)], -1
+    )
+    up = np.cross(back, right)
+    c2w = np.zeros((*azimuth.shape, 4, 4))
+    c2w[..., :3, 0], c2w[..., :3, 1], c2w[..., :3, 2] = right, up, back
+    c2w[..., :3, 3] = back * radius[..., None]
+    c2w[..., 3, 3] = 1.0
+    return c2w.astype(np.float32)
+
+
+def rig_c2w(elevation_deg: float = RIG_ELEVATION_DEG) -> FloatArray:
+    """The four cameras of the canonical rig, float32 [4, 4, 4], in the order of `VIEW_NAMES`."""
+    return orbit_c2w(np.array(RIG_AZIMUTH_DEG), elevation_deg, RIG_DISTANCE)
+
+
+def pixel_rays(c2w: npt.ArrayLike, fovy_deg: float, height: int, width: int, *, supersample: int = 1) -> tuple[FloatArray, FloatArray]:
+    """Origins and unit directions of the rays through all pixels of one camera.
+
+    Args:
+        c2w: [4, 4].
+        fovy_deg: Vertical field of view, degrees.
+        height, width: Image size, pixels.
+        supersample: Rays per pixel side; with s, the result is that of an image s times as large.
+
+    Returns:
+        origins, directions: float32 [height * s, width * s, 3].
+    """
+    matrix = np.asarray(c2w, np.float64)
+    rows, cols = height * supersample, width * supersample
+    tan = np.tan(np.deg2rad(fovy_deg) / 2)
+    y = (1 - (np.arange(rows) + 0.5) / rows * 2) * tan
+    x = ((np.arange(cols) + 0.5) / cols * 2 - 1) * tan * (cols / rows)
+    camera = np.stack(np.broadcast_arrays(x[None, :], y[:, None], np.array(-1.0)), -1)
+    directions = camera @ matrix[:3, :3].T
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = np.broadcast_to(matrix[:3, 3], directions.shape)
+    return np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32)
+
+
+def project(points: npt.ArrayLike, c2w: npt.ArrayLike, fovy_deg: float) -> FloatArray:
+    """Project world points into one camera of square image.
+
+    Args:
+        points: [N, 3], world.
+        c2w: [4, 4].
+        fovy_deg: Vertical field of view, degrees.
+
+    Returns:
+        float32 [N, 3]: x and y in -1..1 over the image (x right, y DOWN, as `grid_sample` has them), and the depth along
+        the optical axis (positive in front of the camera).
+    """
+    matrix = np.asarray(c2w, np.float64)
+    camera = (np.asarray(points, np.float64) - matrix[:3, 3]) @ matrix[:3, :3]  # rows of R^T are the camera's axes
+    depth = -camera[:, 2]
+    scale = 1 / (np.tan(np.deg2rad(fovy_deg) / 2) * depth)
+    return np.stack([camera[:, 0] * scale, -camera[:, 1] * scale, depth], -1).astype(np.float32)

@@ -1,0 +1,187 @@
+"""The plane U-Net: one slot per plane, joint attention over all slots' tokens.
+
+Slots run in the order of the planes, xy, xz, yz. Every slot's image has the layout of its plane (`kernels.reference`):
+columns along the plane's first axis, row 0 at -1 of the second.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _groups(channels: int) -> int:
+    return max(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= 4 or g == 1)
+
+
+class AxisMix(nn.Module):
+    """Lets planes that share an axis talk: means along the unshared axis, one linear map, broadcast and added.
+
+    The "3D-aware" exchange of Wang et al. 2023, Rodin, https://arxiv.org/abs/2212.06135, with one 1x1 map a pair.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in range(6))
+        for linear in self.maps:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, C, H, W] -> the same shape."""
+        xy, xz, yz = x.unbind(1)  # [B, C, rows, columns]
+        along_x = {"xy": xy.mean(2), "xz": xz.mean(2)}  # [B, C, X]: rows averaged away
+        along_y = {"xy": xy.mean(3), "yz": yz.mean(2)}
+        along_z = {"xz": xz.mean(3), "yz": yz.mean(3)}
+
+        def mapped(index: int, vector: Tensor) -> Tensor:
+            return self.maps[index](vector.transpose(1, 2)).transpose(1, 2)
+
+        return torch.stack(
+            [
+                xy + mapped(0, along_x["xz"])[:, :, None, :] + mapped(1, along_y["yz"])[:, :, :, None],
+                xz + mapped(2, along_x["xy"])[:, :, None, :] + mapped(3, along_z["yz"])[:, :, :, None],
+                yz + mapped(4, along_y["xy"])[:, :, None, :] + mapped(5, along_z["xz"])[:, :, :, None],
+            ],
+            1,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Norm, activation, 3x3 convolution, twice, with axis exchange between; input [B * 3, C, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm_1 = nn.GroupNorm(_groups(in_channels), in_channels)
+        self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.mix = AxisMix(out_channels)
+        self.norm_2 = nn.GroupNorm(_groups(out_channels), out_channels)
+        self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        nn.init.zeros_(self.conv_2.weight)
+        nn.init.zeros_(self.conv_2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv_1(F.silu(self.norm_1(x)))
+        h = self.mix(h.unflatten(0, (-1, 3))).flatten(0, 1)
+        return self.skip(x) + self.conv_2(F.silu(self.norm_2(h)))
+
+
+class SlotAttention(nn.Module):
+    """Self-attention over the tokens of all three slots, with a learned position of each token."""
+
+    def __init__(self, channels: int, size_px: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // head_dim)
+        self.norm = nn.GroupNorm(_groups(channels), channels)
+        self.position = nn.Parameter(torch.randn(3 * size_px * size_px, channels) * 0.02)
+        self.to_qkv = nn.Linear(channels, 3 * channels)
+        self.to_out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.to_out.weight)
+        nn.init.zeros_(self.to_out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B * 3, C, H, W] -> the same shape."""
+        _, channels, height, width = x.shape
+        tokens = self.norm(x).unflatten(0, (-1, 3)).permute(0, 1, 3, 4, 2).flatten(1, 3) + self.position  # [B, 3HW, C]
+        q, k, v = self.to_qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # [B, 3HW, C]
+        out = self.to_out(mixed).unflatten(1, (3, height, width)).permute(0, 1, 4, 2, 3).flatten(0, 1)
+        return x + out.to(x.dtype)
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, each followed by attention where the level has it."""
+
+    def __init__(self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(c, channels) for c in in_channels)
+        self.attentions = nn.ModuleList(SlotAttention(channels, size_px, head_dim) for _ in in_channels) if attention else None
+
+    def step(self, index: int, x: Tensor) -> Tensor:
+        x = self.blocks[index](x)
+        return self.attentions[index](x) if self.attentions is not None else x
+
+
+class PlaneUNet(nn.Module):
+    """Slot images to triplanes.
+
+    Args:
+        in_channels: Channels of a slot's image (two RGBA views: 8).
+        input_px: Side of the slot images.
+        patch_px: The images are first unshuffled by this factor; 1 keeps full resolution.
+        channels: Channels of each level, finest first; each further level halves the resolution.
+        blocks_per_level: Residual blocks a level, on the way down and on the way up.
+        attention_px: Levels of at most this resolution have joint attention.
+        head_dim: Channels of an attention head.
+        plane_channels, plane_px: Size of the planes; `plane_px` is a multiple of the finest level's resolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        input_px: int,
+        patch_px: int,
+        channels: tuple[int, ...],
+        blocks_per_level: int,
+        attention_px: int,
+        head_dim: int,
+        plane_channels: int,
+        plane_px: int,
+    ) -> None:
+        super().__init__()
+        top_px = input_px // patch_px
+        if input_px % patch_px or plane_px % top_px or top_px % 2 ** (len(channels) - 1):
+            raise ValueError(f"sizes do not divide: input {input_px}, patch {patch_px}, planes {plane_px}, {len(channels)} levels")
+        self.patch_px = patch_px
+        self.upscale = plane_px // top_px
+        sizes = [top_px >> level for level in range(len(channels))]
+        self.conv_in = nn.Conv2d(in_channels * patch_px**2, channels[0], 3, padding=1)
+        self.horizontal = nn.Parameter(torch.randn(channels[0], top_px, top_px) * 0.02)
+        self.slot = nn.Parameter(torch.zeros(3, channels[0], 1, 1))
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips, current = [channels[0]], channels[0]
+        for level, (width, size) in enumerate(zip(channels, sizes, strict=True)):
+            self.down.append(Level([current] + [width] * (blocks_per_level - 1), width, size, size <= attention_px, head_dim))
+            skips += [width] * blocks_per_level
+            current = width
+            if level < len(channels) - 1:
+                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                skips.append(width)
+        self.middle = Level([current, current], current, sizes[-1], True, head_dim)
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for level, (width, size) in reversed(list(enumerate(zip(channels, sizes, strict=True)))):
+            inputs = []
+            for _ in range(blocks_per_level + 1):
+                inputs.append(current + skips.pop())
+                current = width
+            self.up.append(Level(inputs, width, size, size <= attention_px, head_dim))
+            if level > 0:
+                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+        self.norm_out = nn.GroupNorm(_groups(current), current)
+        self.conv_out = nn.Conv2d(current, plane_channels * self.upscale**2, 3, padding=1)
+
+    def forward(self, slots: Tensor) -> Tensor:
+        """Slot images of the planes xz and yz, [B, 2, in_channels, S, S], to planes [B, 3, plane_channels, R, R]."""
+        batch = slots.shape[0]
+        x = self.conv_in(F.pixel_unshuffle(slots.flatten(0, 1), self.patch_px)).unflatten(0, (batch, 2))
+        x = torch.cat([self.horizontal.to(x.dtype).expand(batch, 1, -1, -1, -1), x], 1) + self.slot.to(x.dtype)
+        x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B * 3, C, H, W]
+        skips = [x]
+        for level, stage in enumerate(self.down):
+            for index in range(len(stage.blocks)):
+                x = stage.step(index, x)
+                skips.append(x)
+            if level < len(self.downsample):
+                x = self.downsample[level](x)
+                skips.append(x)
+        for index in range(len(self.middle.blocks)):
+            x = self.middle.step(index, x)
+        for level, stage in enumerate(self.up):
+            for index in range(len(stage.blocks)):
+                x = stage.step(index, torch.cat([x, skips.pop()], 1))
+            if level < len(self.upsample):
+                x = self.upsample[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        planes = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.upscale)
+        return planes.unflatten(0, (batch, 3))
