@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..cameras import FloatArray, pixel_rays
 from ..rendering.embree import EmbreeMesh
+from .colour import linear_to_srgb, srgb_to_linear
 from .lighting import Light, corner_normals
 from .textured_mesh import TexturedMesh
 
@@ -91,17 +92,6 @@ class _Albedo:
         upper = self._texels[top + column] * (1 - x) + self._texels[top + right] * x
         lower = self._texels[bottom + column] * (1 - x) + self._texels[bottom + right] * x
         return upper * (1 - y) + lower * y
-
-
-def srgb_to_linear(srgb: FloatArray) -> FloatArray:
-    """Linear light of sRGB values, both 0..1."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def linear_to_srgb(linear: FloatArray) -> FloatArray:
-    """sRGB of linear light, clipped to 0..1."""
-    clipped = np.clip(linear, 0, 1)
-    return np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def render_views(

@@ -8,8 +8,9 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tetraview.engine.cameras import orbit_c2w, rig_c2w
+from tetraview.engine.dataset.colour import linear_to_srgb, srgb_to_linear
 from tetraview.engine.dataset.lighting import Light, corner_normals
-from tetraview.engine.dataset.render import linear_to_srgb, render_views, srgb_to_linear
+from tetraview.engine.dataset.render import render_views
 from tetraview.engine.dataset.textured_mesh import TexturedMesh
 from tetraview.engine.rendering.embree import EmbreeMesh
 
