@@ -1,0 +1,70 @@
+"""Which device the models run on: CUDA, else MPS, else the CPU. Degrade with a message, never refuse."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The device to use.
+
+    Attributes:
+        name: A torch device: "cuda", "cuda:1", "mps" or "cpu".
+        note: A sentence for the artist when the device asked for cannot be had; empty otherwise.
+    """
+
+    name: str
+    note: str = ""
+
+
+def choose_device(preference: str = "auto") -> DeviceChoice:
+    """The best device of this machine, or the one asked for if it works.
+
+    Args:
+        preference: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    """
+    import torch
+
+    usable = usable_devices()
+    if preference == "auto":
+        return DeviceChoice(usable[0])
+    kind, _, index = preference.partition(":")
+    if kind not in usable:
+        return DeviceChoice(usable[0], f"{kind.upper()} is not available here, so the engine uses {usable[0].upper()}.")
+    if kind == "cuda" and index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
+        return DeviceChoice("cuda", f"There is no {preference} on this machine, so the engine uses its first GPU.")
+    return DeviceChoice(preference)
+
+
+def usable_devices() -> list[str]:
+    """The kinds of device that torch can compute on here, best first; the last is always "cpu"."""
+    import torch
+
+    usable = []
+    if torch.cuda.is_available() and _computes("cuda"):
+        usable.append("cuda")
+    if torch.backends.mps.is_available() and _computes("mps"):
+        usable.append("mps")
+    return [*usable, "cpu"]
+
+
+def use_all_cores() -> int:
+    """Let torch use every core this process may run on; returns their number."""
+    import torch
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    torch.set_num_threads(cores)
+    return cores
+
+
+def _computes(device: str) -> bool:
+    """Whether one small sum runs there: a driver too old for this torch is found here, not in the middle of a job."""
+    import torch
+
+    try:
+        return float(torch.ones(2, device=device).sum()) == 2.0
+    except RuntimeError:
+        return False
