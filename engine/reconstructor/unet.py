@@ -23,7 +23,7 @@ class AxisMix(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in range(6))
+        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))  # along the columns, along the rows
         for linear in self.maps:
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -41,8 +41,8 @@ class AxisMix(nn.Module):
         return torch.stack(
             [
                 xy + mapped(0, along_x["xz"])[:, :, None, :] + mapped(1, along_y["yz"])[:, :, :, None],
-                xz + mapped(2, along_x["xy"])[:, :, None, :] + mapped(3, along_z["yz"])[:, :, :, None],
-                yz + mapped(4, along_y["xy"])[:, :, None, :] + mapped(5, along_z["xz"])[:, :, :, None],
+                xz + mapped(0, along_x["xy"])[:, :, None, :] + mapped(1, along_z["yz"])[:, :, :, None],
+                yz + mapped(0, along_y["xy"])[:, :, None, :] + mapped(1, along_z["xz"])[:, :, :, None],
             ],
             1,
         )
@@ -141,19 +141,19 @@ class PlaneUNet(nn.Module):
         self.horizontal = nn.Parameter(torch.randn(channels[0], top_px, top_px) * 0.02)
         self.slot = nn.Parameter(torch.zeros(3, channels[0], 1, 1))
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips, current = [channels[0]], channels[0]
+        skips: list[int] = []
+        current = channels[0]
         for level, (width, size) in enumerate(zip(channels, sizes, strict=True)):
             self.down.append(Level([current] + [width] * (blocks_per_level - 1), width, size, size <= attention_px, head_dim))
             skips += [width] * blocks_per_level
             current = width
             if level < len(channels) - 1:
                 self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-                skips.append(width)
-        self.middle = Level([current, current], current, sizes[-1], True, head_dim)
+        self.middle = Level([current], current, sizes[-1], True, head_dim)
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, (width, size) in reversed(list(enumerate(zip(channels, sizes, strict=True)))):
             inputs = []
-            for _ in range(blocks_per_level + 1):
+            for _ in range(blocks_per_level):
                 inputs.append(current + skips.pop())
                 current = width
             self.up.append(Level(inputs, width, size, size <= attention_px, head_dim))
@@ -168,16 +168,14 @@ class PlaneUNet(nn.Module):
         x = self.conv_in(F.pixel_unshuffle(slots.flatten(0, 1), self.patch_px)).unflatten(0, (batch, 2))
         x = torch.cat([self.horizontal.to(x.dtype).expand(batch, 1, -1, -1, -1), x], 1) + self.slot.to(x.dtype)
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B * 3, C, H, W]
-        skips = [x]
+        skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             for index in range(len(stage.blocks)):
                 x = stage.step(index, x)
                 skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
-                skips.append(x)
-        for index in range(len(self.middle.blocks)):
-            x = self.middle.step(index, x)
+        x = self.middle.step(0, x)
         for level, stage in enumerate(self.up):
             for index in range(len(stage.blocks)):
                 x = stage.step(index, torch.cat([x, skips.pop()], 1))

@@ -1,0 +1,33 @@
+"""What the reconstructor makes of a batch of objects, and what points read from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of objects, encoded.
+
+    Attributes:
+        planes: float [B, 3, R, R, C], channels-last.
+        raw: float [B * 4, S, S, 5]: premultiplied colour, alpha, signed silhouette (x 8), at the model's input size.
+        shallow: float [B * 4, S / 2, S / 2, C'], features of the view encoder.
+        w2c: float [4, 4, 4], the rig.
+    """
+
+    planes: Tensor
+    raw: Tensor
+    shallow: Tensor
+    w2c: Tensor
+
+
+@dataclass(frozen=True)
+class PointSamples:
+    """What points read: planes float [N, C] (summed), views float [N, 4, 5 + C'], hull float [N] (signed, world units)."""
+
+    planes: Tensor
+    views: Tensor
+    hull: Tensor

@@ -1,0 +1,196 @@
+"""The reconstructor: four views to planes and pixel-aligned features, and from them to any point of the object."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from ...kernels.reference import sample_images, sample_triplanes
+from ..cameras import RIG_ELEVATION_DEG, rig_c2w
+from .decoder import PointDecoder
+from .encoded import Encoded, PointSamples
+from .field import Field
+from .silhouettes import gate_margin, hull_distance, project_to_views, signed_silhouette
+from .unet import PlaneUNet
+
+RAW_CHANNELS = 5
+"""Full-resolution channels of a view: premultiplied colour, alpha, signed silhouette."""
+
+
+class ViewEncoder(nn.Module):
+    """Shallow features of one view at half resolution, with some context of a quarter resolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(RAW_CHANNELS * 4, channels, 3, padding=1)
+        self.coarse = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.context = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1)
+        self.back = nn.Conv2d(2 * channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """[M, 5, S, S] -> [M, C, S / 2, S / 2]."""
+        fine = F.silu(self.fine(F.pixel_unshuffle(raw, 2).contiguous(memory_format=torch.channels_last)))
+        coarse = F.silu(self.context(F.silu(self.coarse(fine))))
+        return self.out(fine + F.interpolate(self.back(coarse), scale_factor=2.0, mode="nearest"))
+
+
+class Reconstructor(ModelMixin, ConfigMixin):
+    """Four orthogonal views to a field of density, signed distance and albedo.
+
+    Defaults are the starter size; `FULL` is the article's.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        input_px: int = 128,
+        patch_px: int = 4,
+        channels: tuple[int, ...] = (64, 128, 192),
+        blocks_per_level: int = 2,
+        attention_px: int = 16,
+        head_dim: int = 32,
+        plane_channels: int = 32,
+        plane_px: int = 64,
+        shallow_channels: int = 20,
+        hidden: int = 96,
+        octaves: int = 4,
+        iso_density: float = 30.0,
+    ) -> None:
+        super().__init__()
+        self.unet = PlaneUNet(
+            2 * RAW_CHANNELS, input_px, patch_px, tuple(channels), blocks_per_level, attention_px, head_dim, plane_channels, plane_px
+        )
+        self.view_encoder = ViewEncoder(shallow_channels)
+        self.decoder = PointDecoder(plane_channels, RAW_CHANNELS + shallow_channels, 4, hidden, octaves, iso_density)
+
+    @staticmethod
+    def prepare(rgba: np.ndarray, input_px: int) -> np.ndarray:
+        """Views as the model reads them.
+
+        Args:
+            rgba: uint8, or float 0..1, [4, H, W, 4], straight alpha, square.
+            input_px: The model's input size.
+
+        Returns:
+            float32 [4, input_px, input_px, 5]: premultiplied colour, alpha, signed silhouette times 8.
+        """
+        image = torch.from_numpy(np.ascontiguousarray(rgba)).permute(0, 3, 1, 2)
+        image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        image = torch.cat([image[:, :3] * image[:, 3:], image[:, 3:]], 1)
+        if image.shape[-1] != input_px:
+            smaller = image.shape[-1] > input_px
+            image = F.interpolate(image, (input_px, input_px), mode="area" if smaller else "bilinear")
+        alpha = image[:, 3].numpy()
+        distance = np.stack([signed_silhouette(a) for a in alpha]) * 8
+        return np.concatenate([image.permute(0, 2, 3, 1).numpy(), distance[..., None]], -1).astype(np.float32)
+
+    @torch.no_grad()
+    def encode(self, views: Tensor, elevation_deg: float = RIG_ELEVATION_DEG) -> Field:
+        """One object's field.
+
+        Args:
+            views: float [4, 4, H, W], square, RGBA with straight alpha, 0..1, in the order front, right, back, left.
+            elevation_deg: Elevation of the four cameras, degrees.
+
+        Raises:
+            ValueError: `views` has another shape.
+        """
+        if views.ndim != 4 or views.shape[:2] != (4, 4) or views.shape[2] != views.shape[3]:
+            raise ValueError(f"views: expected float [4, 4, S, S], got {tuple(views.shape)}")
+        raw = torch.from_numpy(self.prepare(views.permute(0, 2, 3, 1).cpu().numpy(), int(self.config["input_px"])))
+        return Field(self, self.encode_batch(raw[None].to(self.device), elevation_deg))
+
+    def encode_batch(self, raw: Tensor, elevation_deg: float = RIG_ELEVATION_DEG) -> Encoded:
+        """Planes and view features of a batch.
+
+        Args:
+            raw: float [B, 4, S, S, 5], from `prepare`.
+            elevation_deg: Elevation of the four cameras.
+        """
+        batch = raw.shape[0]
+        images = raw.permute(0, 1, 4, 2, 3)  # [B, 4, 5, S, S]
+        front, right, back, left = images.unbind(1)
+        slots = torch.stack([torch.cat([front, back.flip(-1)], 1), torch.cat([right, left.flip(-1)], 1)], 1)  # [B, 2, 10, S, S]
+        planes = self.unet(slots.flip(-2))  # rows of planes run upward
+        shallow = self.view_encoder(images.flatten(0, 1))
+        w2c = torch.linalg.inv(torch.from_numpy(rig_c2w(elevation_deg)).to(raw.device))
+        return Encoded(
+            planes.permute(0, 1, 3, 4, 2).float().contiguous(),
+            raw.flatten(0, 1).contiguous(),
+            shallow.permute(0, 2, 3, 1).float().contiguous(),
+            w2c,
+        )
+
+    def hull(self, encoded: Encoded, batch_index: Tensor, points: Tensor) -> Tensor:
+        """Signed distance to the visual hull [N], world units, positive inside; takes no gradient."""
+        with torch.no_grad():
+            distances, depth = [], []
+            for view in range(4):
+                xy, view_depth = project_to_views(points, encoded.w2c[view : view + 1])
+                samples = sample_images(encoded.raw[..., 4:], batch_index * 4 + view, xy[0])
+                distances.append(samples[:, 0] / 8)
+                depth.append(view_depth[0])
+            return hull_distance(torch.stack(distances), torch.stack(depth))
+
+    @property
+    def margin(self) -> float:
+        """Points this far outside the hull (world units) are still decoded."""
+        return 0.75 * gate_margin(int(self.config["input_px"]))
+
+    def sample(self, encoded: Encoded, batch_index: Tensor, points: Tensor) -> PointSamples:
+        """Everything that points [N, 3] of the objects `batch_index` [N] read."""
+        xy, depth = project_to_views(points, encoded.w2c)  # [4, N, 2], [4, N]
+        image_index = (batch_index[None] * 4 + torch.arange(4, device=points.device)[:, None]).flatten()
+        flat_xy = xy.flatten(0, 1)
+        raw = sample_images(encoded.raw, image_index, flat_xy).unflatten(0, (4, -1))  # [4, N, 5]
+        shallow = sample_images(encoded.shallow, image_index, flat_xy).unflatten(0, (4, -1))
+        hull = hull_distance(raw[..., 4] / 8, depth)
+        views = torch.cat([raw, shallow], -1).transpose(0, 1)  # [N, 4, 5 + C']
+        return PointSamples(sample_triplanes(encoded.planes, batch_index, points), views, hull)
+
+    def density_and_albedo(self, encoded: Encoded, batch_index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Density [N], per world unit, with the plain exponential activation, and albedo [N, 3]."""
+        samples = self.sample(encoded, batch_index, points)
+        hidden = self.decoder.hidden(samples.planes, samples.views, points)
+        log_density, _ = self.decoder.log_density(hidden)
+        return exponential(log_density), self.decoder.albedo(hidden, samples.views)
+
+
+class _Exponential(torch.autograd.Function):
+    """exp with its argument clamped to what a ray can resolve, and a gradient that stays alive at the clamp."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+        y = x.clamp(-12, 7).exp()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad * y.clamp(min=1e-3)
+
+
+def exponential(x: Tensor) -> Tensor:
+    """The density activation: exp, clamped to e^-12 .. e^7."""
+    return _Exponential.apply(x)
+
+
+FULL: dict[str, object] = {
+    "input_px": 512,
+    "patch_px": 1,
+    "channels": (128, 256, 256, 512, 512, 1024),
+    "blocks_per_level": 2,
+    "attention_px": 64,
+    "head_dim": 64,
+    "plane_channels": 80,
+    "plane_px": 512,
+    "shallow_channels": 32,
+    "hidden": 128,
+}
+"""Keyword arguments of the article's size: about 300 million parameters."""

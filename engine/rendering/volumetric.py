@@ -1,0 +1,111 @@
+"""Volumetric rendering with the plain exponential activation; only samples inside the visual hull are decoded.
+
+Max 1995, Optical models for direct volume rendering; Mildenhall et al. 2020, NeRF, https://arxiv.org/abs/2003.08934
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..cameras import RIG_DISTANCE, pixel_rays
+from ..reconstructor.field import Field
+
+NEAR, FAR = RIG_DISTANCE - 1.0, RIG_DISTANCE + 1.0
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Rays rendered: colour [R, 3] on white, opacity [R], weights [R, S] and distances [R, S] of the samples."""
+
+    colour: Tensor
+    opacity: Tensor
+    weights: Tensor
+    distances: Tensor
+
+
+def ray_samples(origins: Tensor, directions: Tensor, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Evenly spaced sample points where rays may cross the unit sphere.
+
+    Args:
+        origins, directions: float [R, 3]; unit directions; origins some `RIG_DISTANCE` from the centre.
+        samples: Samples a ray, S.
+        generator: Jitters each ray's samples together when given (training).
+
+    Returns:
+        points: float [R, S, 3].
+        distances: float [R, S].
+    """
+    step = (FAR - NEAR) / samples
+    offset = torch.full((len(origins), 1), 0.5, device=origins.device)
+    if generator is not None:
+        offset = torch.rand(len(origins), 1, generator=generator, device=origins.device)
+    distances = NEAR + step * (torch.arange(samples, device=origins.device) + offset)
+    return origins[:, None] + directions[:, None] * distances[..., None], distances
+
+
+def composite(density: Tensor, colour: Tensor, inside: Tensor, distances: Tensor) -> Rendered:
+    """Front-to-back compositing on white.
+
+    Args:
+        density: float [M], of the samples that were decoded, in row-major order of `inside`.
+        colour: float [M, 3], likewise.
+        inside: bool [R, S], which samples those are; the others are empty.
+        distances: float [R, S].
+    """
+    step = (FAR - NEAR) / inside.shape[1]
+    optical_depth = torch.zeros_like(distances).masked_scatter(inside, density * step)
+    transmittance = torch.exp(-(optical_depth.cumsum(1) - optical_depth))
+    weights = transmittance * (1 - torch.exp(-optical_depth))  # [R, S]
+    opacity = weights.sum(1)
+    rows = inside.nonzero()[:, 0]
+    mixed = torch.zeros(len(inside), 3, device=colour.device).index_add(0, rows, weights[inside][:, None] * colour)
+    return Rendered(mixed + (1 - opacity)[:, None], opacity, weights, distances)
+
+
+@torch.no_grad()
+def render_field(
+    field: Field,
+    c2w: npt.ArrayLike,
+    fovy_deg: float,
+    px: int,
+    *,
+    samples: int = 80,
+    rays_per_chunk: int = 8192,
+    on_progress: Callable[[float], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """One view of a field, straight from the planes: no mesh needed.
+
+    Args:
+        field: Of one object.
+        c2w: [4, 4], at about the rig's distance.
+        fovy_deg: Vertical field of view, degrees.
+        px: Side of the square image.
+        samples: Samples a ray.
+        rays_per_chunk: Bounds the memory.
+        on_progress: Called with the share done, 0..1.
+
+    Returns:
+        float32 [px, px, 4]: straight sRGB and alpha, 0..1.
+    """
+    origins, directions = (torch.from_numpy(a.reshape(-1, 3)).to(field.device) for a in pixel_rays(c2w, fovy_deg, px, px))
+    image = torch.zeros(px * px, 4)
+    nearest = origins + directions * -(origins * directions).sum(1, keepdim=True)
+    candidates = (nearest.square().sum(1) < 1).nonzero()[:, 0]
+    for done, rays in enumerate(candidates.split(rays_per_chunk)):
+        points, distances = ray_samples(origins[rays], directions[rays], samples)
+        inside = points.square().sum(-1) < 1
+        inside[inside.clone()] = field.inside_hull(points[inside])
+        density, albedo = field.density(points[inside])
+        rendered = composite(density, albedo, inside, distances)
+        alpha = rendered.opacity.clamp(0, 1)
+        straight = (rendered.colour - (1 - alpha)[:, None]) / alpha.clamp(min=1e-4)[:, None]
+        image[rays.cpu()] = torch.cat([straight.clamp(0, 1), alpha[:, None]], 1).cpu()
+        if on_progress is not None:
+            on_progress(min(1.0, (done + 1) * rays_per_chunk / max(1, len(candidates))))
+    return image.reshape(px, px, 4).numpy()
