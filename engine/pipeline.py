@@ -20,7 +20,7 @@ from .types import PHASES, VIEW_NAMES, Asset, Event, GenerateRequest, Planes, Pr
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .reconstructor.model import Reconstructor
+    from .reconstructor import Field, Reconstructor
 
 logger = logging.getLogger(__name__)
 
@@ -230,30 +230,39 @@ def read_views(folder: Path) -> dict[str, UInt8Array]:
 def encode_views(
     request: GenerateRequest, job: JobFolder, views: Mapping[str, UInt8Array], models: ModelCache, folder: Path, device: str,
     report: OnProgress,
-) -> tuple[Any, LoadedModel]:  # fmt: skip
+) -> tuple[Field, LoadedModel]:  # fmt: skip
     """Step 3: the field of the object, its planes written to the job's folder; on the CPU if the GPU's memory is short."""
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(request.seed)
     np.random.seed(request.seed % 2**32)
-    stacked = np.stack([views[name] for name in VIEW_NAMES]).astype(np.float32) / 255  # [4, H, W, 4]
     model = models.get(folder, device)
     report(0.5)
     try:
-        field = model.reconstructor.encode(torch.from_numpy(stacked).to(device), request.elevation_deg)
+        field = field_of_views(model, views, request.elevation_deg)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.5, "The GPU's memory is short: going on with the CPU")
         model = models.get(folder, "cpu")
-        field = model.reconstructor.encode(torch.from_numpy(stacked), request.elevation_deg)
+        field = field_of_views(model, views, request.elevation_deg)
     report(0.9)
+    planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
     with written_whole(job.planes) as path:
-        save_file({"planes": field.planes.detach().to("cpu", torch.float16).contiguous()}, path)
+        save_file({"planes": planes.to("cpu", torch.float16).contiguous()}, path)
     return field, model
 
 
-def extract(job: JobFolder, field: Any, report: OnProgress) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_deg: float) -> Field:
+    """The field that the model sees in framed views, uint8 [S, S, 4] RGBA keyed by name."""
+    import torch
+
+    stacked = np.stack([views[name] for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
+    images = torch.from_numpy(stacked.astype(np.float32) / 255).to(model.device)
+    return model.reconstructor.encode(images, elevation_deg)
+
+
+def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Step 4: the surface of the field without specks, verts float32 [V, 3] and faces int32 [F, 3], written to `mesh.npz`.
 
     Raises:
@@ -292,7 +301,7 @@ def unwrap_mesh(job: JobFolder, verts: npt.NDArray[np.float32], faces: npt.NDArr
 
 
 def paint(
-    request: GenerateRequest, job: JobFolder, field: Any, atlas: Any, views: Mapping[str, UInt8Array], report: OnProgress
+    request: GenerateRequest, job: JobFolder, field: Field, atlas: Any, views: Mapping[str, UInt8Array], report: OnProgress
 ) -> UInt8Array:
     """Step 7: the albedo, uint8 [T, T, 3] sRGB, written to `albedo.png`."""
     from PIL import Image

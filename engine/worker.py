@@ -173,9 +173,9 @@ class Worker:
                 os._exit(1)
             self._send("heartbeat")
 
-    def _send(self, kind: str, **fields: Any) -> None:
+    def _send(self, message: str, /, **fields: Any) -> None:
         """Write one message; a reader that is gone ends the process."""
-        line = protocol.encode({"message": kind, **fields})
+        line = protocol.encode({"message": message, **fields})
         try:
             with self._send_lock:
                 self._messages.write(line)

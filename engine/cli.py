@@ -1,0 +1,128 @@
+"""The command line: `python -m tetraview COMMAND`.
+
+torch is loaded only by the command that runs, so that `--help` answers at once. Results go to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from types import ModuleType
+
+from .errors import EngineError
+from .version import __version__
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+SUMMARIES = {
+    "reconstruct": "four photos to a textured mesh",
+    "orbit": "turntable pictures of a result or of any model file",
+    "evaluate": "measure the quality of reconstructions against known objects",
+    "train": "train the models",
+    "doctor": "check this installation and print a report",
+}
+
+EXAMPLES = """\
+first mesh:
+  python -m tetraview doctor
+  python -m tetraview reconstruct front.jpg right.jpg back.jpg left.jpg -o chair
+  python -m tetraview orbit chair -o chair.gif
+
+`python -m tetraview COMMAND --help` explains a command. Exit status: 0 success, 1 failure (one sentence on stderr
+says why), 2 wrong usage, 130 interrupted.
+"""
+
+COMMAND_EXAMPLES = {
+    "reconstruct": """\
+        examples:
+          python -m tetraview reconstruct front.jpg right.jpg back.jpg left.jpg -o chair
+          python -m tetraview reconstruct photos/chair -o chair          (a folder with front.*, right.*, back.*, left.*)
+          python -m tetraview reconstruct --front a.png --right b.png --back c.png --left d.png --poly-budget 3000
+          python -m tetraview reconstruct photos/chair -o chair --stop-after photos     (look at the cut-outs first ...)
+          python -m tetraview reconstruct --views chair/views -o chair                  (... touch them up, go on from them)
+
+        "right" shows the object from its own left-hand side: walk round it anticlockwise, as seen from above,
+        from front to right to back to left (Blender's Front, Right, Back and Left views).
+        """,
+    "orbit": """\
+        examples:
+          python -m tetraview orbit chair -o chair.gif                   (a folder that reconstruct made)
+          python -m tetraview orbit chair/asset.glb -o frames/           (a PNG a frame)
+          python -m tetraview orbit chair -o sheet.png --frames 8        (all frames on one sheet)
+          python -m tetraview orbit chair -o field.webp --volumetric     (the field before meshing)
+        """,
+}
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a sub-command, imported now."""
+    if name == "reconstruct":
+        from .commands import reconstruct as module
+    elif name == "orbit":
+        from .commands import orbit as module
+    elif name == "doctor":
+        from .commands import doctor as module
+    elif name == "evaluate":
+        from .evaluation import command as module
+    elif name == "train":
+        from .training import command as module
+    else:
+        raise ValueError(f"no command {name!r}")
+    return module
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the chosen command only; the modules of the others are not imported."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tetraview",
+        description="Tetraview turns photos of an object into a textured mesh.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tetraview {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens, on stderr")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in SUMMARIES.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=textwrap.dedent(COMMAND_EXAMPLES.get(name, "")),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            command_module(name).add_arguments(command)
+            command.set_defaults(parser=command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (`SystemExit` 2 for wrong usage, as argparse does)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    args = build_parser(chosen).parse_args(words)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return int(command_module(args.command).run(args))
+    except EngineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, is gone; say nothing at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_FAILED
+    except Exception as error:
+        if args.debug:
+            raise
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"error: something unexpected went wrong ({text}): run again with `--debug` before the command.", file=sys.stderr)
+        return EXIT_FAILED

@@ -1,0 +1,114 @@
+"""`python -m tetraview doctor`: can this installation reconstruct, and with what?"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ..library import default_home, disk_use
+from ..version import __version__
+
+NEEDED = (
+    ("numpy", "numpy"), ("torch", "torch"), ("diffusers", "diffusers"), ("safetensors", "safetensors"), ("Pillow", "PIL"),
+    ("scipy", "scipy"), ("opencv-python-headless", "cv2"), ("embreex", "embreex"), ("xatlas", "xatlas"),
+    ("fast-simplification", "fast_simplification"), ("trimesh", "trimesh"), ("tqdm", "tqdm"),
+)  # fmt: skip
+"""Distribution and module of what `reconstruct` imports."""
+
+MIN_FREE_BYTES = 500_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `doctor`."""
+    parser.add_argument("--model", metavar="DIR", help="check these reconstructor weights instead of the starter ones")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; 0 only if `reconstruct` can run."""
+    lines, problems = [f"tetraview {__version__}, Python {platform.python_version()}, {platform.platform()}"], []
+    missing = _packages(lines, problems)
+    _environment(lines)
+    if "torch" not in missing:
+        _devices(lines)
+    if not missing:
+        _weights(lines, problems, Path(args.model) if args.model else None)
+    _disk(lines, problems)
+    lines += [f"PROBLEM: {problem}" for problem in problems] or ["Everything `reconstruct` needs is here."]
+    print("\n".join(anonymise(line) for line in lines))
+    return 1 if problems else 0
+
+
+def anonymise(text: str) -> str:
+    """The text with the user's home folder, and so usually their name, as "~"."""
+    home = str(Path.home())
+    return text.replace(home, "~") if len(home) > 1 else text
+
+
+def _packages(lines: list[str], problems: list[str]) -> list[str]:
+    """Versions of the needed packages; returns the modules that cannot be imported."""
+    versions, missing = [], []
+    for distribution, module in NEEDED:
+        try:
+            importlib.import_module(module)
+            versions.append(f"{distribution} {importlib.metadata.version(distribution)}")
+        except Exception as error:  # a broken package may raise anything when imported
+            missing.append(module)
+            problems.append(f"{distribution} cannot be imported ({error}): install the engine's packages again.")
+    lines.append(f"packages: {', '.join(versions)}")
+    return missing
+
+
+def _environment(lines: list[str]) -> None:
+    lines.append(f"python: {sys.executable}")
+    lines.append(f"home: {default_home()}, {disk_use(default_home() / 'jobs') / 1e6:.0f} MB of jobs")
+    names = sorted(name for name in os.environ if name.startswith(("TETRAVIEW_", "CUDA_", "OMP_", "MKL_", "PYTORCH_", "HF_")))
+    settings = [f"{name}={os.environ[name]}" for name in names if "TOKEN" not in name]
+    lines.append(f"environment: {', '.join(settings) or 'nothing set'}")
+
+
+def _devices(lines: list[str]) -> None:
+    import torch
+
+    from ..devices import usable_devices, use_all_cores
+
+    cores = use_all_cores()
+    usable = usable_devices()
+    gpu = f" ({torch.cuda.get_device_name()})" if "cuda" in usable else ""
+    lines.append(f"devices: {', '.join(usable)}{gpu}; {cores} threads")
+
+
+def _weights(lines: list[str], problems: list[str], folder: Path | None) -> None:
+    from ..errors import WeightsError
+    from ..pipeline import STARTER_MODEL, ModelCache
+
+    folder = folder or STARTER_MODEL
+    try:
+        model = ModelCache().get(folder, "cpu")
+    except WeightsError as error:
+        problems.append(str(error))
+        return
+    count = sum(parameter.numel() for parameter in model.reconstructor.parameters())
+    lines.append(f"reconstructor: {folder}, {count / 1e6:.1f} M parameters")
+    lines += [f"  {name} sha256 {digest}" for name, digest in model.sha256.items()]
+
+
+def _disk(lines: list[str], problems: list[str]) -> None:
+    """Free space where jobs are kept, and whether a file can be written there."""
+    home = default_home()
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    lines.append(f"free disk: {free / 1e9:.1f} GB")
+    if free < MIN_FREE_BYTES:
+        problems.append(f"Only {free / 1e6:.0f} MB are free in {place}: make room, or set TETRAVIEW_HOME to another disk.")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        problems.append(f"{place} cannot be written ({error.strerror}): set TETRAVIEW_HOME to a folder that can.")
