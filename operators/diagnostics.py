@@ -1,0 +1,91 @@
+"""Where things are and what went wrong: the report to copy, the folder to open, the preferences that mend it."""
+
+import os
+import platform
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ..engine.client import environment
+from ..engine.version import __version__
+from . import session
+from .properties import addon_id
+
+
+def report_text(context) -> str:
+    """What a person who helps needs to know: versions, machine, the last error and logs, without names of folders or users."""
+    status = context.window_manager.tetraview
+    lines = [
+        f"Tetraview {__version__} in Blender {bpy.app.version_string}, {platform.platform()}, background {bpy.app.background}",
+        f"Online access {bpy.app.online_access}",
+        f"Last job: {status.kind or 'none'}, phase {status.phase or 'none'}, {status.fraction:.0%}, {status.message}",
+        f"Error: {status.error or 'none'}",
+        status.report,
+        "--- last lines of the engine's log ---",
+        *session.log_tail(),
+    ]
+    return environment.anonymise("\n".join(lines), session.home()) + "\n" + environment.report(session.home())
+
+
+class TETRAVIEW_OT_copy_report(bpy.types.Operator):
+    """Copy a report for whoever helps you: versions, last error, end of the log. Names of folders and users are left out"""
+
+    bl_idname = "tetraview.copy_report"
+    bl_label = "Copy Report"
+
+    def execute(self, context):
+        context.window_manager.clipboard = report_text(context)
+        self.report({"INFO"}, "The report is on the clipboard.")
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_open_folder(bpy.types.Operator):
+    """Show the folder in the file browser of your system"""
+
+    bl_idname = "tetraview.open_folder"
+    bl_label = "Open Folder"
+    bl_options = {"INTERNAL"}
+
+    folder: StringProperty(subtype="DIR_PATH", description="Empty: where all results are kept")
+
+    def execute(self, context):
+        folder = self.folder or str(session.home())
+        if not os.path.isdir(folder):
+            self.report({"ERROR"}, f"The folder is not there any more: {folder}.")
+            return {"CANCELLED"}
+        bpy.ops.wm.path_open(filepath=folder)
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_open_preferences(bpy.types.Operator):
+    """Open the preferences where this can be changed"""
+
+    bl_idname = "tetraview.open_preferences"
+    bl_label = "Open Preferences"
+
+    page: EnumProperty(items=(("ADDON", "Tetraview", "The add-on's preferences"), ("SYSTEM", "System", "Allow Online Access")))
+
+    def execute(self, context):
+        if bpy.app.background:
+            self.report({"ERROR"}, "There is no window to show the preferences in.")
+            return {"CANCELLED"}
+        if self.page == "ADDON":
+            bpy.ops.preferences.addon_show(module=addon_id())
+        else:
+            bpy.ops.screen.userpref_show(section="SYSTEM")
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_dismiss(bpy.types.Operator):
+    """Take this message away"""
+
+    bl_idname = "tetraview.dismiss"
+    bl_label = "Dismiss"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context):
+        context.window_manager.tetraview.clear_error()
+        return {"FINISHED"}
+
+
+CLASSES = (TETRAVIEW_OT_copy_report, TETRAVIEW_OT_open_folder, TETRAVIEW_OT_open_preferences, TETRAVIEW_OT_dismiss)

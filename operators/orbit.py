@@ -1,0 +1,259 @@
+"""Orbit preview: play a turntable of the selected objects in the viewport, or write it as GIF or MP4."""
+
+import json
+import math
+import os
+
+import bpy
+import numpy as np
+from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
+
+from ..engine.errors import CancelledError, EngineError
+from ..engine.library import new_job_folder
+from ..engine.types import Progress
+from . import session
+from .gif import write_gif
+from .task import Task, TaskOperator
+from .turntable import FPS, MARK, build_turntable, remove_turntable, turntable_scenes
+
+VIEWS_KEY = "tetraview_views"
+"""Custom property of a turntable that plays: how each 3-D view looked before, as JSON."""
+
+
+class OrbitJob:
+    """Renders one frame at each poll, in Blender's main thread, then writes the file.
+
+    Args:
+        scene_name: The turntable; removed at the end, whatever the end is.
+        frame_pattern: Path of a frame with one `{}` for its number.
+        filepath: `.gif` or `.mp4` to write.
+    """
+
+    def __init__(self, scene_name: str, frame_pattern: str, filepath: str) -> None:
+        self._scene_name, self._pattern, self._filepath = scene_name, frame_pattern, filepath
+        self._frame, self._cancelled, self.done = 1, False, False
+
+    def poll(self):
+        """Progress after one more frame; none when all is done.
+
+        Raises:
+            CancelledError: It was cancelled.
+        """
+        if self._cancelled:
+            raise CancelledError("Cancelled.")
+        if self.done:
+            return []
+        scene = bpy.data.scenes[self._scene_name]
+        count = scene.frame_end
+        try:
+            if self._frame <= count:
+                scene.frame_set(self._frame)
+                scene.render.image_settings.file_format = "PNG"
+                scene.render.filepath = self._pattern.format(f"{self._frame:04d}")
+                bpy.ops.render.render(write_still=True, scene=scene.name)
+                self._frame += 1
+                return [Progress("orbit", (self._frame - 1) / (count + 1), message=f"Frame {self._frame - 1} of {count}")]
+            paths = [self._pattern.format(f"{frame:04d}") for frame in range(1, count + 1)]
+            if self._filepath.lower().endswith(".gif"):
+                write_gif(self._filepath, [read_png(path) for path in paths], 1 / FPS)
+            else:
+                write_mp4(self._filepath, paths, scene.render.resolution_x)
+        except BaseException:
+            self._clean()
+            raise
+        self._clean()
+        return [Progress("orbit", 1.0, message="Written")]
+
+    def run(self):
+        """All frames, one after the other."""
+        while not self.done:
+            yield from self.poll()
+
+    def cancel(self) -> None:
+        """Stop before the next frame; what was rendered is removed."""
+        if not self.done:
+            self._cancelled = True
+            self._clean()
+
+    def _clean(self) -> None:
+        self.done = True
+        scene = bpy.data.scenes.get(self._scene_name)
+        if scene is not None:
+            for frame in range(1, scene.frame_end + 1):
+                path = self._pattern.format(f"{frame:04d}")
+                if os.path.exists(path):
+                    os.remove(path)
+            remove_turntable(scene)
+
+
+def read_png(path: str) -> np.ndarray:
+    """uint8 [H, W, 3] of a PNG, as stored (no colour management)."""
+    image = bpy.data.images.load(path, check_existing=False)
+    try:
+        image.colorspace_settings.name = "Non-Color"
+        width, height = image.size
+        pixels = np.empty(width * height * image.channels, np.float32)
+        image.pixels.foreach_get(pixels)
+    finally:
+        bpy.data.images.remove(image)
+    rgba = pixels.reshape(height, width, -1)[::-1, :, :3]  # Blender's first row is the lowest
+    return np.clip(np.round(rgba * 255), 0, 255).astype(np.uint8)
+
+
+def write_mp4(filepath: str, frame_paths: list[str], size_px: int) -> None:
+    """H.264 video of PNG frames through Blender's own FFmpeg, in a scene that is removed again."""
+    scene = bpy.data.scenes.new("Tetraview Video")
+    try:
+        scene.view_settings.view_transform = "Standard"
+        scene.render.fps = FPS
+        scene.render.resolution_x = scene.render.resolution_y = size_px + size_px % 2
+        scene.render.resolution_percentage = 100
+        scene.frame_start, scene.frame_end = 1, len(frame_paths)
+        editor = scene.sequence_editor_create()
+        strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # "sequences" until 4.3
+        strip = strips.new_image("Frames", frame_paths[0], 1, 1)
+        for path in frame_paths[1:]:
+            strip.elements.append(os.path.basename(path))
+        settings = scene.render.image_settings
+        if hasattr(settings, "media_type"):
+            settings.media_type = "VIDEO"  # 5.0 and later ask for it first
+        settings.file_format = "FFMPEG"
+        scene.render.ffmpeg.format, scene.render.ffmpeg.codec = "MPEG4", "H264"
+        scene.render.ffmpeg.constant_rate_factor = "HIGH"
+        scene.render.use_file_extension = False
+        scene.render.filepath = filepath
+        bpy.ops.render.render(animation=True, scene=scene.name)
+    finally:
+        bpy.data.scenes.remove(scene)
+
+
+class OrbitTask(Task):
+    """Frames of a turntable of the selected objects, written as one file.
+
+    Args:
+        filepath: `.gif` or `.mp4` to write; "" for a file in a new job folder.
+        kind_of_file: "GIF" or "MP4", where `filepath` is "".
+        look: frames, size_px, elevation and engine of `build_turntable`.
+    """
+
+    kind = "ORBIT"
+    title = "Orbit preview"
+
+    def __init__(self, filepath: str, kind_of_file: str, **look) -> None:
+        self._filepath, self._kind_of_file, self._look = filepath, kind_of_file, look
+
+    def begin(self, context):
+        objects = shown_objects(context)
+        if not objects:
+            raise EngineError("There is no mesh to turn: select an object first.")
+        if not self._filepath:
+            folder = new_job_folder(session.home(), f"orbit {objects[0].name}")
+            self._filepath = str(folder / f"orbit.{self._kind_of_file.lower()}")
+        folder = os.path.dirname(os.path.abspath(self._filepath))
+        os.makedirs(folder, exist_ok=True)
+        scene = build_turntable(objects, context.scene, **self._look)
+        return OrbitJob(scene.name, os.path.join(folder, ".orbit-{}.png"), self._filepath)
+
+    def finish(self, context):
+        context.window_manager.tetraview.result_folder = os.path.dirname(os.path.abspath(self._filepath))
+        return f"Saved {self._filepath}."
+
+
+def shown_objects(context):
+    """The selected mesh objects, else the active one, else the last result."""
+    selected = [obj for obj in context.view_layer.objects if obj.select_get() and obj.type == "MESH"]
+    active = context.view_layer.objects.active
+    result = context.view_layer.objects.get(context.window_manager.tetraview.result_object)
+    return selected or [obj for obj in (active, result) if obj is not None and obj.type == "MESH"][:1]
+
+
+class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
+    """Turn the camera once around the selected object, in a scene of its own; yours is not touched"""
+
+    bl_idname = "tetraview.orbit_preview"
+    bl_label = "Orbit Preview"
+    bl_options = {"REGISTER"}
+
+    output: EnumProperty(
+        name="Output",
+        items=(
+            ("PLAY", "Play", "Play it in this window, in a temporary scene"),
+            ("GIF", "GIF", "Write an animated GIF that loops exactly"),
+            ("MP4", "MP4", "Write an H.264 video"),
+        ),
+    )
+    filepath: StringProperty(name="File", subtype="FILE_PATH", description="Empty: a new folder beside your other results")
+    frames: IntProperty(name="Frames", default=48, min=4, max=720)
+    size_px: IntProperty(name="Size", subtype="PIXEL", default=384, min=64, max=4096)
+    elevation: FloatProperty(name="Elevation", subtype="ANGLE", default=math.radians(20.0), min=-1.4, max=1.4)
+    engine: EnumProperty(
+        name="Renderer",
+        items=(
+            ("AUTO", "Automatic", "Workbench in a window, Cycles without one"),
+            ("WORKBENCH", "Workbench", "At once, plain light"),
+            ("EEVEE", "EEVEE", "Quick, with materials"),
+            ("CYCLES", "Cycles", "Slower, with true light; needs no graphics card"),
+        ),
+    )
+
+    def _look(self):
+        automatic = "CYCLES" if bpy.app.background else "WORKBENCH"
+        engine = automatic if self.engine == "AUTO" else self.engine
+        return {"frames": self.frames, "size_px": self.size_px, "elevation": self.elevation, "engine": engine}
+
+    def make_task(self, context):
+        return OrbitTask(bpy.path.abspath(self.filepath) if self.filepath else "", self.output, **self._look())
+
+    def execute(self, context):
+        return self._play(context) if self.output == "PLAY" else TaskOperator.execute(self, context)
+
+    def invoke(self, context, event):
+        return self._play(context) if self.output == "PLAY" else TaskOperator.invoke(self, context, event)
+
+    def _play(self, context):
+        objects = shown_objects(context)
+        if not objects:
+            self.report({"ERROR"}, "There is no mesh to turn: select an object first.")
+            return {"CANCELLED"}
+        scene = build_turntable(objects, context.scene, **self._look())
+        window, views = context.window, {}
+        for index, area in enumerate(window.screen.areas):
+            if area.type == "VIEW_3D":
+                view, shading = area.spaces.active.region_3d, area.spaces.active.shading
+                views[index] = [view.view_perspective, shading.type, shading.color_type]
+                view.view_perspective = "CAMERA"
+                shading.type, shading.color_type = "SOLID", "TEXTURE"
+        scene[VIEWS_KEY] = json.dumps(views)
+        window.scene = scene
+        if not bpy.app.background and not window.screen.is_animation_playing:
+            bpy.ops.screen.animation_play()
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
+    """Stop the turntable and go back to your scene"""
+
+    bl_idname = "tetraview.orbit_close"
+    bl_label = "Back to Scene"
+
+    @classmethod
+    def poll(cls, context):
+        return MARK in context.scene and not session.is_busy()
+
+    def execute(self, context):
+        window, turntable = context.window, context.scene
+        if not bpy.app.background and window.screen.is_animation_playing:
+            bpy.ops.screen.animation_cancel(restore_frame=False)
+        others = [scene for scene in bpy.data.scenes if MARK not in scene]
+        window.scene = bpy.data.scenes.get(turntable[MARK]) or others[0]
+        views = json.loads(turntable.get(VIEWS_KEY, "{}"))
+        for index, area in enumerate(window.screen.areas):
+            if area.type == "VIEW_3D" and str(index) in views:
+                view, shading = area.spaces.active.region_3d, area.spaces.active.shading
+                view.view_perspective, shading.type, shading.color_type = views[str(index)]
+        for scene in turntable_scenes():
+            remove_turntable(scene)
+        return {"FINISHED"}
+
+
+CLASSES = (TETRAVIEW_OT_orbit_preview, TETRAVIEW_OT_orbit_close)

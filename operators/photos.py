@@ -1,0 +1,149 @@
+"""Choosing the four photos, and the preview of their cut-outs."""
+
+import json
+import os
+
+import bpy
+from bpy.props import CollectionProperty, EnumProperty, StringProperty
+
+from ..engine.library import new_job_folder
+from ..engine.types import VIEW_NAMES, Views
+from . import session
+from .properties import assign_by_name
+from .task import Task, TaskOperator, redraw
+
+IMAGE_FILTER = "*.png;*.jpg;*.jpeg;*.webp;*.tif;*.tiff;*.bmp;*.gif;*.avif"
+VIEW_ITEMS = [(name, name.capitalize(), f"The {name} of the object") for name in VIEW_NAMES]
+
+
+def views_key(settings) -> str:
+    """What the cut-outs depend on: the photos, when each was last written, and the method."""
+    photos = settings.photos()
+    stamps = {name: os.path.getmtime(path) if os.path.isfile(path) else 0 for name, path in photos.items()}
+    return json.dumps([photos, stamps, settings.cutout], sort_keys=True)
+
+
+class CutoutTask(Task):
+    """The four framed cut-outs of the photos, nothing more."""
+
+    kind = "CUTOUT"
+    title = "Cut-out preview"
+
+    def begin(self, context):
+        settings = context.scene.tetraview
+        self._key = views_key(settings)
+        request = settings.request(context, "")
+        request.check()
+        self._folder = str(new_job_folder(session.home(), "cutout"))
+        return session.engine().submit(settings.request(context, self._folder), stop_after="photos")
+
+    def handle(self, context, event):
+        if isinstance(event, Views):
+            folder = os.path.join(self._folder, "views")
+            context.window_manager.tetraview.show_views(folder, event.paths, event.warnings, self._key)
+
+    def finish(self, context):
+        count = len(context.window_manager.tetraview.warnings.splitlines())
+        return "Cut-outs ready." if not count else f"Cut-outs ready, with {count} warning{'s' if count > 1 else ''}."
+
+
+class TETRAVIEW_OT_preview_cutout(TaskOperator, bpy.types.Operator):
+    """Show how the object is separated from its background, before any time is spent on the mesh"""
+
+    bl_idname = "tetraview.preview_cutout"
+    bl_label = "Preview Cut-outs"
+
+    def make_task(self, context):
+        return CutoutTask()
+
+
+class TETRAVIEW_OT_choose_photo(bpy.types.Operator):
+    """Choose the photo of this side"""
+
+    bl_idname = "tetraview.choose_photo"
+    bl_label = "Choose Photo"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    view: EnumProperty(items=VIEW_ITEMS, options={"HIDDEN"})
+    filepath: StringProperty(subtype="FILE_PATH")
+    filter_glob: StringProperty(default=IMAGE_FILTER, options={"HIDDEN"})
+
+    def invoke(self, context, event):
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        setattr(context.scene.tetraview, self.view, self.filepath)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_choose_photos(bpy.types.Operator):
+    """Choose all photos at once: front, right, back or left in a file's name tells which side it shows"""
+
+    bl_idname = "tetraview.choose_photos"
+    bl_label = "Choose Photos"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: StringProperty(subtype="DIR_PATH")
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement)
+    filter_glob: StringProperty(default=IMAGE_FILTER, options={"HIDDEN"})
+
+    def invoke(self, context, event):
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        paths = [os.path.join(self.directory, file.name) for file in self.files if file.name]
+        assigned = assign_by_name(paths)
+        if not assigned:
+            self.report({"ERROR"}, "No file name holds front, right, back or left: rename them, or choose each side by hand.")
+            return {"CANCELLED"}
+        for name, path in assigned.items():
+            setattr(context.scene.tetraview, name, path)
+        left_over = len(paths) - len(assigned)
+        if left_over:
+            self.report({"WARNING"}, f"{left_over} of {len(paths)} photos could not be told by name: choose their sides by hand.")
+        redraw(context)
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_clear_photo(bpy.types.Operator):
+    """Take this photo away"""
+
+    bl_idname = "tetraview.clear_photo"
+    bl_label = "Clear Photo"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    view: EnumProperty(items=VIEW_ITEMS, options={"HIDDEN"})
+
+    def execute(self, context):
+        setattr(context.scene.tetraview, self.view, "")
+        return {"FINISHED"}
+
+
+class TETRAVIEW_OT_swap(bpy.types.Operator):
+    """Exchange the photos of two sides"""
+
+    bl_idname = "tetraview.swap"
+    bl_label = "Swap Photos"
+    bl_options = {"REGISTER", "UNDO"}
+
+    first: EnumProperty(items=VIEW_ITEMS, default="right")
+    second: EnumProperty(items=VIEW_ITEMS, default="left")
+
+    def execute(self, context):
+        settings = context.scene.tetraview
+        one, other = getattr(settings, self.first), getattr(settings, self.second)
+        setattr(settings, self.first, other)
+        setattr(settings, self.second, one)
+        return {"FINISHED"}
+
+
+CLASSES = (
+    TETRAVIEW_OT_preview_cutout,
+    TETRAVIEW_OT_choose_photo,
+    TETRAVIEW_OT_choose_photos,
+    TETRAVIEW_OT_clear_photo,
+    TETRAVIEW_OT_swap,
+)

@@ -1,0 +1,127 @@
+"""The warm engine process and the one job that may run: everything that outlives a single operator call.
+
+`close()` leaves nothing behind; `unregister` calls it.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import bpy
+
+from ..engine.client import EngineProcess, find_engine_python
+from ..engine.errors import EngineError
+
+STATUS_LIFETIME_S = 2.0
+"""How long `engine_problem` trusts its last look at the disk: panels ask at every redraw."""
+
+
+class _State:
+    def __init__(self) -> None:
+        self.process: EngineProcess | None = None
+        self.run = None
+        self.problem = ""
+        self.problem_seen_at = -1e9
+
+
+_state = _State()
+
+
+def _preferences():
+    entry = bpy.context.preferences.addons.get(__package__.rpartition(".")[0])
+    return entry.preferences if entry else None
+
+
+def home() -> Path:
+    """The folder for the engine's environment, jobs and history: never the package's own.
+
+    `TETRAVIEW_HOME`, else the folder set in the preferences, else the extension's folder in the user's configuration.
+    """
+    chosen = os.environ.get("TETRAVIEW_HOME") or getattr(_preferences(), "home", "")
+    if chosen:
+        path = Path(bpy.path.abspath(chosen))
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    return Path(bpy.utils.extension_path_user(__package__.rpartition(".")[0], create=True))
+
+
+def engine_python() -> str:
+    """The Python that runs the engine.
+
+    Raises:
+        EngineMissingError: None is set and none is installed.
+    """
+    return find_engine_python(getattr(_preferences(), "engine_python", "") or None, home())
+
+
+def engine_problem() -> str:
+    """Why the engine cannot be started, in one sentence; "" if it can. Looks at the disk every two seconds at most."""
+    if time.monotonic() - _state.problem_seen_at > STATUS_LIFETIME_S:
+        try:
+            engine_python()
+            _state.problem = ""
+        except EngineError as error:
+            _state.problem = str(error)
+        _state.problem_seen_at = time.monotonic()
+    return _state.problem
+
+
+def look_again() -> None:
+    """Forget what `engine_problem` saw: an installation or a preference changed it."""
+    _state.problem_seen_at = -1e9
+
+
+def engine() -> EngineProcess:
+    """The running engine process; a new one after a crash, or when another Python or folder was chosen.
+
+    Returns at once: the process is ready some seconds later, and its first job waits for it.
+
+    Raises:
+        EngineMissingError: No engine is installed.
+    """
+    python, folder = engine_python(), home()
+    process = _state.process
+    if process is not None and not (process.alive and process.python == python and Path(process.home) == folder):
+        stop_engine()
+        process = None
+    if process is None:
+        process = EngineProcess(python, folder)
+        process.start()
+        _state.process = process
+    return process
+
+
+def stop_engine() -> None:
+    """End the engine process, if one runs."""
+    process, _state.process = _state.process, None
+    if process is not None:
+        process.close()
+
+
+def log_tail() -> tuple[str, ...]:
+    """The last lines of the engine's log; none if no engine was started."""
+    return () if _state.process is None else _state.process.log_tail()
+
+
+def is_busy() -> bool:
+    """Whether a job runs."""
+    return _state.run is not None
+
+
+def current_run():
+    """The `TaskRun` in progress, or None."""
+    return _state.run
+
+
+def set_run(run) -> None:
+    """Declare the job that runs now (None: none)."""
+    _state.run = run
+
+
+def close() -> None:
+    """Abandon the running job and end the engine process."""
+    run, _state.run = _state.run, None
+    if run is not None:
+        run.abandon()
+    stop_engine()
+    look_again()

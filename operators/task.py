@@ -1,0 +1,208 @@
+"""One long job seen by Blender: a modal timer polls it in the window, a script waits for it; the steps are the same.
+
+A `Task` says what to do, a `TaskRun` carries it out and keeps the panel's state, a `TaskOperator` is the button.
+"""
+
+import logging
+import traceback
+
+import bpy
+
+from ..engine.errors import CancelledError, EngineError
+from ..engine.types import Progress
+from . import session
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+UNEXPECTED = "Something unexpected happened ({}): copy the report and send it to us."
+
+
+class Task:
+    """What a run does. A job is anything with `poll`, `run`, `cancel` and `done` as `engine.client.Job` has them."""
+
+    kind = ""
+    title = ""
+
+    def begin(self, context):
+        """Start the job and return it.
+
+        Raises:
+            EngineError: It cannot start; the text goes to the artist.
+        """
+        raise NotImplementedError
+
+    def handle(self, context, event) -> None:
+        """Take in one event other than `Progress`."""
+
+    def finish(self, context) -> str:
+        """Bring the result into Blender after the last event; returns a sentence for the artist."""
+        return ""
+
+
+class TaskRun:
+    """A task from its start to its end, whatever that end is. One at a time.
+
+    Args:
+        task: What to do.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.outcome = ""  # the sentence to report
+        self.failed = False
+        self._job = None
+
+    def start(self, context) -> bool:
+        """Begin; returns whether there is anything to wait for."""
+        if session.is_busy():
+            self.outcome, self.failed = "Another job is running: wait for it, or cancel it first.", True
+            return False
+        context.window_manager.tetraview.begin(self.task.kind)
+        try:
+            self._job = self.task.begin(context)
+        except Exception as error:
+            self._fail(context, error)
+            return False
+        session.set_run(self)
+        redraw(context)
+        return True
+
+    def tick(self, context) -> set[str]:
+        """Take in what has happened since the last tick: {'RUNNING_MODAL'}, {'FINISHED'} or {'CANCELLED'}. Never waits."""
+        if session.current_run() is not self:  # the extension was switched off, or a file was opened
+            return {"CANCELLED"}
+        try:
+            for event in self._job.poll():
+                self._take(context, event)
+            if not self._job.done:
+                return {"RUNNING_MODAL"}
+            self._job.poll()  # raises if it failed
+        except Exception as error:
+            return self._fail(context, error)
+        return self._finish(context)
+
+    def drain(self, context) -> set[str]:
+        """Wait for the end; for scripts and background mode, where timers do not fire."""
+        try:
+            for event in self._job.run():
+                self._take(context, event)
+        except Exception as error:
+            return self._fail(context, error)
+        return self._finish(context)
+
+    def request_cancel(self, context) -> None:
+        """Ask the job to stop; it ends some ticks later."""
+        context.window_manager.tetraview.cancelling = True
+        self._job.cancel()
+        redraw(context)
+
+    def abandon(self) -> None:
+        """Stop without another tick."""
+        if session.current_run() is self:
+            session.set_run(None)
+        self._job.cancel()
+
+    def _take(self, context, event) -> None:
+        if isinstance(event, Progress):
+            status = context.window_manager.tetraview
+            status.phase, status.message, status.fraction = event.phase, event.message, event.fraction
+            status.eta_s = -1.0 if event.eta_s is None else event.eta_s
+            print_progress(event)
+        else:
+            self.task.handle(context, event)
+        redraw(context)
+
+    def _finish(self, context) -> set[str]:
+        try:
+            self.outcome = self.task.finish(context)
+        except Exception as error:
+            return self._fail(context, error)
+        session.set_run(None)
+        status = context.window_manager.tetraview
+        status.fraction, status.note = 1.0, self.outcome
+        redraw(context)
+        return {"FINISHED"}
+
+    def _fail(self, context, error: Exception) -> set[str]:
+        if session.current_run() is self:
+            session.set_run(None)
+        session.look_again()
+        status = context.window_manager.tetraview
+        status.cancelling = False
+        if isinstance(error, CancelledError):
+            self.outcome = status.note = f"{self.task.title}: cancelled."
+        else:
+            self.failed = True
+            if isinstance(error, EngineError):
+                self.outcome, status.error_fix = str(error), error.fix or ""
+            else:
+                self.outcome, status.error_fix = UNEXPECTED.format(f"{type(error).__name__}: {error}"), ""
+                log.error("%s failed", self.task.title, exc_info=error)
+            status.error = self.outcome
+            status.report = "".join(traceback.format_exception(error))
+        redraw(context)
+        return {"CANCELLED"}
+
+
+class TaskOperator:
+    """Mixin of the operators that run a task: modal in the window, to the end in a script or in background."""
+
+    def make_task(self, context) -> Task:
+        """The task of this call; overridden."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context):
+        if session.is_busy():
+            cls.poll_message_set("A job is running")
+            return False
+        return True
+
+    def execute(self, context):
+        run = TaskRun(self.make_task(context))
+        return self._report(run, run.drain(context) if run.start(context) else {"CANCELLED"})
+
+    def invoke(self, context, event):
+        return self.execute(context) if bpy.app.background else self.start_modal(context)
+
+    def start_modal(self, context):
+        """Start the task and a timer that polls it; returns at once."""
+        self._run = TaskRun(self.make_task(context))
+        if not self._run.start(context):
+            return self._report(self._run, {"CANCELLED"})
+        self._timer = context.window_manager.event_timer_add(TICK_S, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context, event):
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        state = self._run.tick(context)
+        if state == {"RUNNING_MODAL"}:
+            return {"PASS_THROUGH"}
+        context.window_manager.event_timer_remove(self._timer)
+        return self._report(self._run, state)
+
+    def cancel(self, context):
+        """Blender ends the operator: another file was opened, or it quits."""
+        context.window_manager.event_timer_remove(self._timer)
+        self._run.abandon()
+
+    def _report(self, run: TaskRun, state: set[str]) -> set[str]:
+        if run.outcome:
+            self.report({"ERROR"} if run.failed else {"INFO"}, run.outcome)
+        return state
+
+
+def redraw(context) -> None:
+    """Have every sidebar and the preferences drawn again."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in {"VIEW_3D", "PREFERENCES"}:
+                area.tag_redraw()
+
+
+def print_progress(event: Progress) -> None:
+    """Progress for who runs Blender from a terminal."""
+    log.info("%3.0f %% %s: %s", event.fraction * 100, event.phase, event.message)

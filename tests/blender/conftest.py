@@ -1,0 +1,102 @@
+"""The real extension in pip bpy: the repository linked into a Blender profile of its own, enabled as Blender does it.
+
+Tests take everything of ours from the `ext` fixture: the same module under another name would be another module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = {name: str(ROOT / "docs" / "demo" / "photos" / f"{name}.png") for name in ("front", "right", "back", "left")}
+ADDON = "bl_ext.user_default.tetraview"
+
+_profile = Path(tempfile.mkdtemp(prefix="tetraview-blender-"))
+os.environ["BLENDER_USER_RESOURCES"] = str(_profile)  # before the first `import bpy`
+os.environ.setdefault("TETRAVIEW_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
+os.environ.pop("TETRAVIEW_HOME", None)
+
+
+class Extension:
+    """The enabled extension."""
+
+    name = ADDON
+
+    def module(self, path: str):
+        """A module of the extension under the name Blender gives it: `ext.module("engine.types")`."""
+        return importlib.import_module(f"{ADDON}.{path}")
+
+    def enable(self) -> None:
+        import addon_utils
+
+        assert addon_utils.enable(ADDON, default_set=True) is not None
+
+    def disable(self) -> None:
+        import addon_utils
+
+        addon_utils.disable(ADDON, default_set=True)
+
+    @property
+    def settings(self):
+        import bpy
+
+        return bpy.context.scene.tetraview
+
+    @property
+    def status(self):
+        import bpy
+
+        return bpy.context.window_manager.tetraview
+
+
+@pytest.fixture(scope="session")
+def installed():
+    """The extension, enabled; switched off at the end, else pip bpy hangs at exit."""
+    folder = _profile / "extensions" / "user_default"
+    folder.mkdir(parents=True)
+    (folder / "tetraview").symlink_to(ROOT, target_is_directory=True)
+    extension = Extension()
+    extension.enable()
+    try:
+        yield extension
+    finally:
+        extension.disable()
+        shutil.rmtree(_profile, ignore_errors=True)
+
+
+@pytest.fixture
+def ext(installed):
+    """The extension in an empty scene with default settings and no error; the engine stays warm between tests."""
+    import bpy
+
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    installed.status.begin("")
+    installed.status.forget_views()
+    installed.status.result_object = ""
+    yield installed
+    assert not installed.status.running, "a job outlived its test"
+
+
+@pytest.fixture
+def photos(ext):
+    """The four demo photos, chosen in the scene's settings."""
+    for name, path in PHOTOS.items():
+        setattr(ext.settings, name, path)
+    return PHOTOS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_thread_left():
+    """Threads that are still alive at the end would keep the interpreter."""
+    yield
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    assert not left, left
+    assert sys.modules.get("torch") is None, "the engine's packages were loaded into Blender"
