@@ -1,0 +1,5 @@
+"""UV atlas, albedo texture and GLB of a finished mesh.
+
+`atlas.unwrap` (charts -> flatten -> packing) -> `texture.paint_texture` (bake -> back_projection -> gutters) -> `glb.write_glb`.
+Texels are found by `raster.rasterize_uvs`: exact, numpy only, each texel centre in at most one face.
+"""

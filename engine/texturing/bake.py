@@ -1,0 +1,81 @@
+"""From texels to surface points, and the field's colour there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .atlas import Atlas
+from .normals import face_normals, vertex_normals
+from .raster import Texels, rasterize_uvs
+
+FloatArray = npt.NDArray[np.float32]
+
+_BLOCK_TEXELS = 262_144
+_FIELD_BATCH = 131_072
+
+
+class ColourField(Protocol):
+    """What the texture needs of a reconstruction (`Reconstructor.encode` returns one)."""
+
+    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+        """sRGB colours 0..1 float [N, 3] at surface points [N, 3] with unit normals [N, 3]."""
+        ...
+
+
+@dataclass(frozen=True)
+class SurfaceTexels:
+    """Covered texels and where they lie in space.
+
+    Attributes:
+        texels: Place in the image, face and barycentrics.
+        points: float32 [T, 3], world.
+        normals: float32 [T, 3], unit, interpolated from the vertices.
+        face_normals: float32 [T, 3], unit, of the flat face.
+    """
+
+    texels: Texels
+    points: FloatArray
+    normals: FloatArray
+    face_normals: FloatArray
+
+
+def bake_surface(atlas: Atlas, texture_px: int) -> Iterator[SurfaceTexels]:
+    """All covered texels of the atlas, in blocks of faces, so that memory stays bounded at any texture size."""
+    normals = vertex_normals(atlas.verts, atlas.faces)
+    flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
+    blocks = -(-texture_px * texture_px // _BLOCK_TEXELS)
+    for faces in np.array_split(np.arange(len(atlas.faces)), min(blocks, len(atlas.faces))):
+        texels = rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], texture_px)
+        if len(texels.row) == 0:
+            continue
+        corners = atlas.faces[faces]
+        smooth = texels.interpolate(normals, corners)
+        smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
+        whole = Texels(texels.row, texels.col, texels.face_index + faces[0], texels.barycentrics, texture_px)
+        yield SurfaceTexels(whole, texels.interpolate(atlas.verts, corners), smooth, flat[whole.face_index])
+
+
+def sample_field(field: ColourField | Any, points: FloatArray, normals: FloatArray) -> FloatArray:
+    """The field's sRGB colour at surface points, in batches.
+
+    Args:
+        field: See `ColourField`; if it has a `device`, points are sent there.
+        points, normals: float32 [N, 3].
+
+    Returns:
+        float32 [N, 3] in 0..1.
+    """
+    device = getattr(field, "device", torch.device("cpu"))
+    colours = np.zeros((len(points), 3), np.float32)
+    with torch.no_grad():
+        for start in range(0, len(points), _FIELD_BATCH):
+            rows = slice(start, start + _FIELD_BATCH)
+            batch = (torch.from_numpy(np.ascontiguousarray(array[rows])).to(device) for array in (points, normals))
+            colours[rows] = field.albedo(*batch).float().cpu().numpy()
+    return np.clip(colours, 0, 1)

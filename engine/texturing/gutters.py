@@ -1,0 +1,35 @@
+"""Filling the texture outside the charts, so that filtering and mip-maps never pull in a foreign colour."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+def fill_gutters(image: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Give every texel outside the charts the colour of the nearest covered one.
+
+    Args:
+        image: uint8 [H, W, C].
+        covered: bool [H, W], at least one True.
+
+    Returns:
+        uint8 [H, W, C]; covered texels unchanged.
+
+    Raises:
+        ValueError: Nothing is covered, or the shapes disagree.
+    """
+    if image.shape[:2] != covered.shape:
+        raise ValueError(f"image is {image.shape[:2]} but covered is {covered.shape}")
+    if not covered.any():
+        raise ValueError("no texel is covered: there is no colour to fill with")
+    if covered.all():
+        return image.copy()
+    _, labels = cv2.distanceTransformWithLabels(
+        (~covered).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros(int(labels.max()) + 1, np.int64)  # label -> flat index of the covered texel it grew from
+    at = np.flatnonzero(covered)
+    source[labels.reshape(-1)[at]] = at
+    return image.reshape(-1, image.shape[2])[source[labels.reshape(-1)]].reshape(image.shape)

@@ -1,0 +1,195 @@
+"""Packing charts into the unit square: largest first, each at the lowest free place of a bitmap, in four turns.
+
+Charts are bitmaps of cells, so small ones settle in the bays and holes of large ones. The largest scale at which all fit
+is found by bisection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .raster import expand, scan_triangles
+
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.float32]
+
+GUTTER_PX = 4
+"""Least distance between charts, pixels of the texture."""
+_GRID = 256
+"""Cells along a side of the packing's bitmap."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Flattened charts.
+
+    Attributes:
+        uvs: float64 [U, 2], world units, each chart with its lower left corner at the origin.
+        uv_faces: int64 [F, 3].
+        chart_of_uv: int64 [U], from 0, each number used.
+        border_edges: int64 [E, 2], UV vertices at the ends of the edges on chart borders.
+    """
+
+    uvs: Float64Array
+    uv_faces: Int64Array
+    chart_of_uv: Int64Array
+    border_edges: Int64Array
+
+    @property
+    def extent(self) -> Float64Array:
+        """Width and height of each chart, float64 [C, 2]."""
+        extent = np.zeros((int(self.chart_of_uv.max()) + 1, 2))
+        np.maximum.at(extent, self.chart_of_uv, self.uvs)
+        return extent
+
+
+def turn_upright(uvs: Float64Array, chart_of_uv: Int64Array) -> Float64Array:
+    """Turn charts into their smallest box where that saves a tenth of the upright one, and move each to the origin."""
+    uvs = uvs.copy()
+    order = np.argsort(chart_of_uv, kind="stable")
+    for rows in np.split(order, np.cumsum(np.bincount(chart_of_uv))[:-1]):
+        points = uvs[rows]
+        width, height = np.ptp(points, axis=0)
+        _, (box_w, box_h), angle_deg = cv2.minAreaRect((points - points.mean(0)).astype(np.float32))
+        if box_w * box_h < 0.9 * width * height:
+            turn = np.deg2rad((angle_deg + 45) % 90 - 45)
+            cos, sin = np.cos(turn), np.sin(turn)
+            points = points @ np.array([[cos, -sin], [sin, cos]])
+        uvs[rows] = points - points.min(0)
+    return uvs
+
+
+def pack(
+    uvs: Float64Array, uv_faces: Int64Array, chart_of_uv: Int64Array, border_edges: Int64Array, texture_px: int
+) -> npt.NDArray[np.float32]:
+    """Place flattened charts in the unit square, all at one scale, at least `GUTTER_PX` apart.
+
+    Args:
+        uvs: float64 [U, 2], world units.
+        uv_faces: int64 [F, 3].
+        chart_of_uv: int64 [U], from 0, each chart used.
+        border_edges: int64 [E, 2], UV vertices at the ends of each edge on a chart's border.
+        texture_px: Side of the texture, pixels.
+
+    Returns:
+        float32 [U, 2] in 0..1.
+    """
+    layout = Layout(turn_upright(uvs, chart_of_uv), uv_faces, chart_of_uv, border_edges)
+    side = min(_GRID, texture_px // 2)
+    gap = -(-GUTTER_PX * side // texture_px)  # cells
+    extent = layout.extent
+    area = max(float(_area(layout)), 1e-12)
+    high = min(side * np.sqrt(0.95 / area), (side - gap - 2) / max(float(extent.max()), 1e-9))
+    scale, low, best = min(high, side * np.sqrt(0.74 / area)), 0.0, None
+    for _ in range(7):
+        placed = _pack_at(layout, scale, side, gap)
+        if placed is None:
+            high = scale
+        else:
+            best, low = placed, scale
+        if low > 0 and high / low < 1.02:
+            break
+        scale = min((low + high) / 2, low * 1.05) if low > 0 else scale * 0.95
+    while best is None:  # hundreds of specks: shrink until they fit
+        scale *= 0.85
+        best = _pack_at(layout, scale, side, gap)
+    return (best / side).astype(np.float32)
+
+
+def _area(layout: Layout) -> float:
+    a, b, c = np.moveaxis(layout.uvs[layout.uv_faces], 1, 0)
+    return float(np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum() / 2)
+
+
+def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array | None:
+    """UVs of all charts at their places, in cells [U, 2]; None if they do not fit at this scale (cells per world unit)."""
+    uvs = layout.uvs * scale
+    masks = _masks(layout, uvs)
+    if sum(int(mask.sum()) for mask in masks) > side * side:
+        return None
+    taken = np.zeros((side, side), np.float32)
+    turns, places = np.zeros(len(masks), np.int64), np.zeros((len(masks), 2))
+    for chart in sorted(range(len(masks)), key=lambda c: (-masks[c].size, c)):
+        best = None
+        for turn in range(4 if masks[chart].size > 16 else 1):
+            mask = _with_gap(np.rot90(masks[chart], turn), gap)
+            found = _first_free(taken, mask)
+            if found is not None and (best is None or found[0] + len(mask) < best[0]):
+                best = (found[0] + len(mask), *found, turn, mask)
+        if best is None:
+            return None
+        _, y, x, turns[chart], mask = best
+        taken[y : y + mask.shape[0], x : x + mask.shape[1]] += mask
+        places[chart] = x, y
+    sizes = np.array([mask.shape[::-1] for mask in masks], np.float64)  # width and height before turning
+    return _turned(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
+
+
+def _with_gap(mask: Mask, gap: int) -> Mask:
+    """A mask grown by `gap` cells to the right and upwards: two such that are disjoint hold charts `gap` cells apart."""
+    grown = np.zeros((mask.shape[0] + gap, mask.shape[1] + gap), np.float32)
+    for dy in range(gap + 1):
+        for dx in range(gap + 1):
+            np.maximum(
+                grown[dy : dy + mask.shape[0], dx : dx + mask.shape[1]],
+                mask,
+                out=grown[dy : dy + mask.shape[0], dx : dx + mask.shape[1]],
+            )
+    return grown
+
+
+def _first_free(taken: Mask, mask: Mask) -> tuple[int, int] | None:
+    """Lowest, then leftmost place (row, column) where a mask meets no taken cell."""
+    if mask.shape[0] > taken.shape[0] or mask.shape[1] > taken.shape[1]:
+        return None
+    free = cv2.matchTemplate(taken, mask, cv2.TM_CCORR) < 0.5
+    first = int(np.argmax(free))
+    row, col = divmod(first, free.shape[1])
+    return (row, col) if free[row, col] else None
+
+
+def _turned(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:
+    """Points [U, 2] of charts of `size` [U, 2] after `turn` [U] quarter turns, as `numpy.rot90` turns their masks (row = y)."""
+    x, y, width, height = uvs[:, 0], uvs[:, 1], size[:, 0], size[:, 1]
+    at = np.stack(
+        [np.stack([x, y], -1), np.stack([y, width - x], -1), np.stack([width - x, height - y], -1), np.stack([height - y, x], -1)]
+    )
+    return at[turn, np.arange(len(uvs))]
+
+
+def _masks(layout: Layout, uvs: Float64Array) -> list[Mask]:
+    """Every cell that each chart touches, one float32 [H, W] of zeros and ones per chart (row = y, from the bottom)."""
+    face, row, col = scan_triangles(uvs[layout.uv_faces])
+    chart = layout.chart_of_uv[layout.uv_faces[face, 0]]
+    edge, edge_row, edge_col = _cells_on_edges(uvs[layout.border_edges])
+    chart = np.concatenate([chart, layout.chart_of_uv[layout.border_edges[edge, 0]]])
+    row, col = np.concatenate([row, edge_row]), np.concatenate([col, edge_col])
+    n_charts = int(layout.chart_of_uv.max()) + 1
+    width, height = np.ones(n_charts, np.int64), np.ones(n_charts, np.int64)
+    np.maximum.at(width, chart, col + 1)
+    np.maximum.at(height, chart, row + 1)
+    first = np.cumsum(width * height) - width * height
+    cells = np.zeros(int((width * height).sum()), np.float32)
+    cells[first[chart] + row * width[chart] + col] = 1
+    return [cells[first[c] : first[c] + width[c] * height[c]].reshape(height[c], width[c]) for c in range(n_charts)]
+
+
+def _cells_on_edges(ends: Float64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Every cell that segments [E, 2, 2] pass through: (segment, row, column), int64 [K]."""
+    order = np.argsort(ends[..., 0], axis=1, kind="stable")
+    start, end = np.moveaxis(np.take_along_axis(ends, order[..., None], axis=1), 1, 0)
+    owner, col = expand(np.floor(start[:, 0]).astype(np.int64), np.floor(end[:, 0]).astype(np.int64) + 1)
+    start, end = start[owner], end[owner]
+    run = end[:, 0] - start[:, 0]
+    steep = run < 1e-12
+    slope = (end[:, 1] - start[:, 1]) / np.where(steep, 1, run)
+    enter = np.where(steep, start[:, 1], start[:, 1] + (np.maximum(col, start[:, 0]) - start[:, 0]) * slope)
+    leave = np.where(steep, end[:, 1], start[:, 1] + (np.minimum(col + 1, end[:, 0]) - start[:, 0]) * slope)
+    low = np.maximum(np.floor(np.minimum(enter, leave) - 1e-9).astype(np.int64), 0)
+    piece, row = expand(low, np.floor(np.maximum(enter, leave) + 1e-9).astype(np.int64) + 1)
+    return owner[piece], row, col[piece]

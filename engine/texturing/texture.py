@@ -1,0 +1,75 @@
+"""The albedo texture: photo detail where the views see the surface, the field's colour everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .atlas import Atlas
+from .back_projection import BackProjector
+from .bake import ColourField, bake_surface, sample_field
+from .gutters import fill_gutters
+from .normals import face_normals, vertex_normals
+
+_MATCH_POINTS = 20_000
+
+
+def paint_texture(
+    field: ColourField | Any,
+    atlas: Atlas,
+    views: Mapping[str, npt.NDArray[np.uint8]],
+    elevation_deg: float,
+    texture_px: int,
+    on_progress: Callable[[float], None] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Paint the albedo of a mesh.
+
+    Args:
+        field: Colour where no view saw the surface; see `bake.ColourField`.
+        atlas: The unwrapped mesh.
+        views: uint8 [H, H, 4] straight RGBA, framed, keyed by `VIEW_NAMES`; empty to bake the field alone.
+        elevation_deg: Elevation of the views' cameras, degrees.
+        texture_px: Side of the texture.
+        on_progress: Called with the share done, 0..1, after each block of texels; may raise to cancel.
+
+    Returns:
+        uint8 [texture_px, texture_px, 3] sRGB, row 0 = top = v 1; no texel is left unpainted.
+
+    Raises:
+        ValueError: A view has the wrong shape, or the atlas covers no texel.
+    """
+    report = on_progress or (lambda share: None)
+    projector = BackProjector(atlas.verts, atlas.faces, views, elevation_deg) if views else None
+    if projector is not None:
+        projector.match_views(*_spread_points(atlas))
+    report(0.1)
+    image = np.zeros((texture_px * texture_px, 3), np.uint8)
+    covered = np.zeros(texture_px * texture_px, bool)
+    n_faces = len(atlas.faces)
+    for block in bake_surface(atlas, texture_px):
+        if projector is None:
+            colour = sample_field(field, block.points, block.normals)
+        else:
+            seen = projector.sample(block.points, block.normals, block.face_normals)
+            colour = seen.colour
+            rest = np.flatnonzero(seen.confidence < 0.999)
+            share = seen.confidence[rest, None]
+            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest], block.normals[rest])
+        at = block.texels.flat_index
+        image[at] = np.round(colour * 255).astype(np.uint8)
+        covered[at] = True
+        report(0.1 + 0.85 * float(block.texels.face_index[-1] + 1) / n_faces)
+    painted = fill_gutters(image.reshape(texture_px, texture_px, 3), covered.reshape(texture_px, texture_px))
+    report(1.0)
+    return painted
+
+
+def _spread_points(atlas: Atlas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Face centres (at most `_MATCH_POINTS`) with smooth and flat normals, float32 [N, 3] each."""
+    faces = atlas.faces[:: -(-len(atlas.faces) // _MATCH_POINTS)]
+    smooth = vertex_normals(atlas.verts, atlas.faces)[faces].mean(1)
+    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
+    return atlas.verts[faces].mean(1), smooth, face_normals(atlas.verts, faces)[0].astype(np.float32)
