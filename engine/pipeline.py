@@ -233,7 +233,7 @@ def encode_views(
 ) -> tuple[Field, LoadedModel]:  # fmt: skip
     """Step 3: the field of the object, its planes written to the job's folder; on the CPU if the GPU's memory is short."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     torch.manual_seed(request.seed)
     np.random.seed(request.seed % 2**32)
@@ -249,7 +249,7 @@ def encode_views(
     report(0.9)
     planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
     with written_whole(job.planes) as path:
-        save_file({"planes": planes.to("cpu", torch.float16).contiguous()}, path)
+        path.write_bytes(save({"planes": planes.to("cpu", torch.float16).contiguous()}))
     return field, model
 
 
@@ -335,7 +335,7 @@ def job_log(job: JobFolder) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        logger.error("the job failed: %s", error, exc_info=not isinstance(error, EngineError))
+        logger.info("the job failed: %s", error, exc_info=not isinstance(error, EngineError))
         raise
     finally:
         engine_logger.removeHandler(handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -64,14 +65,18 @@ class JobClock:
         """
         elapsed_s = time.monotonic() - self._phase_start
         expected_s = self._expected_s[self._phase]
-        by_time = elapsed_s / (elapsed_s + 0.1 * expected_s) if elapsed_s > 0.9 * expected_s else elapsed_s / expected_s
-        self._share = max(self._share, min(1.0, by_time if share is None else share))
+        self._share = max(self._share, _share_by_time(elapsed_s / expected_s) if share is None else min(1.0, share))
         later_s = sum(self._expected_s[phase] for phase in self._phases[self._phases.index(self._phase) + 1 :])
         total_s = sum(self._expected_s.values())
         done_s = total_s - later_s - (1 - self._share) * expected_s
         self._fraction = max(self._fraction, min(1.0, done_s / total_s))
         left_s = max(total_s - done_s, 0.0) if self._known else None
         return Progress(self._phase, self._fraction, left_s, message)
+
+
+def _share_by_time(ratio: float) -> float:
+    """Share of a step that is likely done after `ratio` of its usual time: even at first, never quite 1 if it takes longer."""
+    return ratio if ratio < 0.8 else 1 - 0.2 * math.exp(-(ratio - 0.8) / 0.2)
 
 
 class StepRunner:
