@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import parse_wheel_filename
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "2.13.0"
@@ -33,7 +33,11 @@ CUDA_PREFIXES = ("nvidia-", "cuda-", "triton")
 TORCH_INDEX_WHEELS: dict[tuple[str, str], tuple[str, int, str]] = {
     ("cpu", "linux-x64-3.11"): ("2.13.0+cpu", 191_794_682, "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"),
     ("cpu", "linux-x64-3.13"): ("2.13.0+cpu", 191_815_667, "3fbf9c9d1f3c10c2d59d04aca426dee9ccc6ceb32d255c61e93acc3b4f75fae6"),
-    ("cuda", "windows-x64-3.13"): ("2.13.0+cu130", 1_915_517_499, "cf23236e9deed7d3510d14d9b9592d75d272ef7b35bbfee31a02bea339c73971"),
+    ("cuda", "windows-x64-3.13"): (
+        "2.13.0+cu130",
+        1_915_517_499,
+        "cf23236e9deed7d3510d14d9b9592d75d272ef7b35bbfee31a02bea339c73971",
+    ),
 }
 
 
@@ -66,7 +70,8 @@ class Target:
     def tags(self) -> list[Tag]:
         """Wheel tags this target accepts, best first."""
         platforms = {
-            "linux-x64": [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)] + ["manylinux2014_x86_64", "manylinux1_x86_64"],
+            "linux-x64": [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)]
+            + ["manylinux2014_x86_64", "manylinux1_x86_64"],
             "windows-x64": ["win_amd64"],
             "macos-arm64": list(mac_platforms((14, 0), "arm64")),
         }[self.platform]
@@ -87,7 +92,7 @@ def engine_requirements(variant: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [Requirement(line) for line in project["dependencies"]]
     kept = [str(line) for line in names if line.name not in {"torch", *NOT_ON_THE_ARTISTS_PATH}]
-    return [f"torch=={TORCH}", *kept, *(["cupy-cuda13x[ctk]>=14"] if variant == "cuda" else [])]
+    return [f"torch=={TORCH}", "pip>=25.3", *kept, *(["cupy-cuda13x[ctk]>=14"] if variant == "cuda" else [])]
 
 
 def resolve(uv: str, requirements: Iterable[str]) -> list[dict[str, Any]]:
@@ -110,7 +115,8 @@ def pick_wheel(package: dict[str, Any], target: Target) -> dict[str, Any]:
     rank = {tag: place for place, tag in enumerate(target.tags)}
     fitting = []
     for wheel in package.get("wheels", ()):
-        places = [rank[tag] for tag in parse_wheel_filename(wheel["url"].rsplit("/", 1)[-1].replace("%2B", "+"))[3] if tag in rank]
+        filename = wheel["url"].rsplit("/", 1)[-1].replace("%2B", "+")
+        places = [rank[tag] for tag in parse_wheel_filename(filename)[3] if tag in rank]
         if places:
             fitting.append((min(places), wheel))
     if not fitting:
@@ -118,10 +124,41 @@ def pick_wheel(package: dict[str, Any], target: Target) -> dict[str, Any]:
     return min(fitting, key=lambda pair: pair[0])[1]
 
 
+def shortest_marker(where: Sequence[Target], all_targets: Sequence[Target]) -> str:
+    """A marker that tells `where` from the rest of `all_targets`; "" if there is no rest.
+
+    As `engine/client/environment.py` reads it: clauses joined by " or ", each a sys_platform and a python_version joined
+    by " and ".
+    """
+
+    def python_clause(pythons: set[tuple[int, int]], among: set[tuple[int, int]]) -> list[str]:
+        if pythons == among:
+            return []
+        return ["python_version < '3.12'" if pythons == {(3, 11)} else "python_version >= '3.12'"]
+
+    if set(where) == set(all_targets):
+        return ""
+    by_platform = {name: {t.python for t in where if t.platform == name} for name in dict.fromkeys(t.platform for t in where)}
+    among = {
+        name: {t.python for t in all_targets if t.platform == name} for name in dict.fromkeys(t.platform for t in all_targets)
+    }
+    if set(by_platform) == set(among):  # every platform: perhaps the Python alone tells them apart
+        for clause in (["python_version < '3.12'"], ["python_version >= '3.12'"]):
+            wanted = {(3, 11)} if "<" in clause[0] else {(3, 13)}
+            if all(by_platform[name] == among[name] & wanted for name in among):
+                return clause[0]
+    sys_platforms = {"linux-x64": "linux", "windows-x64": "win32", "macos-arm64": "darwin"}
+    return " or ".join(
+        " and ".join([f"sys_platform == '{sys_platforms[name]}'", *python_clause(pythons, among[name])])
+        for name, pythons in by_platform.items()
+    )
+
+
 def write_lock(variant: str, packages: list[dict[str, Any]]) -> Path:
     """Write wheels/requirements-<variant>.txt; returns its path."""
     download_bytes = {target.name: 0 for target in VARIANTS[variant]}
-    lines: dict[str, set[str]] = {}  # requirement with its marker -> hashes
+    counts = dict(download_bytes)
+    pins: dict[str, tuple[list[Target], set[str]]] = {}  # requirement -> targets that need it, hashes of their wheels
     for package in packages:
         if variant != "cuda" and package["name"].startswith(CUDA_PREFIXES):
             continue
@@ -135,17 +172,20 @@ def write_lock(variant: str, packages: list[dict[str, Any]]) -> Path:
             else:
                 wheel = pick_wheel(package, target)
                 version, size, sha256 = package["version"], wheel["size"], wheel["hashes"]["sha256"]
-            only_here = marker
-            if package["name"] == "torch":  # its builds differ by platform: one line for each
-                only_here = f"sys_platform == '{target.marker_environment['sys_platform']}'"
-            requirement = f"{package['name']}=={version}" + (f" ; {only_here}" if only_here else "")
-            lines.setdefault(requirement, set()).add(sha256)
+            where, hashes = pins.setdefault(f"{package['name']}=={version}", ([], set()))
+            where.append(target)
+            hashes.add(sha256)
             download_bytes[target.name] += size
+            counts[target.name] += 1
     path = ROOT / f"wheels/requirements-{variant}.txt"
-    header = ["# Made by scripts/lock_wheels.py: do not edit. Targets with the bytes of their wheels:"]
-    header += [f"# target {name} {size}" for name, size in download_bytes.items()]
-    body = [" \\\n    ".join([line, *(f"--hash=sha256:{digest}" for digest in sorted(lines[line]))]) for line in sorted(lines)]
-    path.write_text("\n".join([*header, *body]) + "\n")
+    lines = ["# Made by scripts/lock_wheels.py: do not edit. Each target with its packages and the bytes of their wheels:"]
+    lines += [f"# target {name} {counts[name]} {size}" for name, size in download_bytes.items()]
+    for requirement in sorted(pins):
+        where, hashes = pins[requirement]
+        marker = shortest_marker(where, VARIANTS[variant])
+        first = requirement + (f" ; {marker}" if marker else "")
+        lines.append(" \\\n    ".join([first, *(f"--hash=sha256:{digest}" for digest in sorted(hashes))]))
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
@@ -158,9 +198,12 @@ def write_development_pins(uv: str) -> Path:
     pins = []
     for package in resolve(uv, wanted):
         marker = package.get("marker")
-        if not canonicalize_name(package["name"]).startswith(CUDA_PREFIXES) and (not marker or Marker(marker).evaluate(target.marker_environment)):
+        for_this_target = not marker or Marker(marker).evaluate(target.marker_environment)
+        if for_this_target and not package["name"].startswith(CUDA_PREFIXES):
             pins.append(f"{package['name']}=={package['version']}")
-    path.write_text("# Made by scripts/lock_wheels.py: do not edit. The development environment, .venv.\n" + "\n".join(pins) + "\n")
+    path.write_text(
+        "\n".join(["# Made by scripts/lock_wheels.py: do not edit. The development environment, .venv.", *pins]) + "\n"
+    )
     return path
 
 

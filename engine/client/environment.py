@@ -31,7 +31,7 @@ UNPACKED_RATIO = 4.5
 """Disk an installation needs, as a multiple of its download: the wheels in the cache and their unpacked files."""
 
 _TARGET = re.compile(r"^# target (\S+) (\d+) (\d+)$", re.MULTILINE)
-_REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)(?: ; (.*?))?(?: \\)?$", re.MULTILINE)
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+==[^ ;\\]+)(?: ; (.*?))? \\\n(?: +--hash=.*\n?)+", re.MULTILINE)
 
 
 class InstallError(EngineError):
@@ -93,7 +93,8 @@ def detect_variant(*, which: Callable[[str], str | None] = shutil.which) -> str:
     tool = which("nvidia-smi")
     if tool is not None:
         try:
-            if subprocess.run([tool, "-L"], capture_output=True, timeout=20).returncode == 0:
+            flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # no console window on Windows
+            if subprocess.run([tool, "-L"], capture_output=True, timeout=20, creationflags=flags).returncode == 0:
                 return "cuda"
         except (OSError, subprocess.TimeoutExpired):
             pass  # a driver that does not answer is none we could use
@@ -107,7 +108,9 @@ def target_name(python_version: tuple[int, int]) -> str:
     return f"{system}-{machine}-{python_version[0]}.{python_version[1]}"
 
 
-def plan(variant: str, home: Path, *, python_version: tuple[int, int] | None = None, lock_folder: Path = LOCK_FOLDER) -> InstallPlan:
+def plan(
+    variant: str, home: Path, *, python_version: tuple[int, int] | None = None, lock_folder: Path = LOCK_FOLDER
+) -> InstallPlan:
     """What an installation would download and where to, without doing any of it.
 
     Args:
@@ -128,17 +131,23 @@ def plan(variant: str, home: Path, *, python_version: tuple[int, int] | None = N
         text = lock.read_text(encoding="utf-8")
         sizes = {found[1]: int(found[3]) for found in _TARGET.finditer(text)}
         if target in sizes:
-            pins = tuple(f"{pin[1]}=={pin[2]}" for pin in _REQUIREMENT.finditer(text) if marker_holds(pin[3], target))
+            pins = tuple(read_pins(text, target))
             build = next((re.search(r"\+(\w+)$", pin) for pin in pins if pin.startswith("torch==")), None)
             return InstallPlan(
                 variant=name, target=target, lock=lock, lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest(), packages=pins,
-                download_bytes=sizes[target], needed_bytes=int(sizes[target] * UNPACKED_RATIO), free_bytes=free_disk(home), home=home,
-                folder=home / "environment", torch_index=f"https://download.pytorch.org/whl/{build[1]}" if build else None,
+                download_bytes=sizes[target], needed_bytes=int(sizes[target] * UNPACKED_RATIO), free_bytes=free_disk(home),
+                home=home, folder=home / "environment",
+                torch_index=f"https://download.pytorch.org/whl/{build[1]}" if build else None,
             )  # fmt: skip
     raise InstallError(
-        f"There is no {wanted[0]} engine for {target}: choose another device, or name a Python that has the engine in the preferences.",
+        f"There is no {wanted[0]} engine for {target}: choose another device, or name the engine's Python in the preferences.",
         fix="preferences",
     )
+
+
+def read_pins(lock_text: str, target: str) -> dict[str, str]:
+    """The requirements of a lock file that are for `target`: "name==version" -> the requirement with its hashes, as written."""
+    return {pin[1]: pin[0] for pin in _REQUIREMENT.finditer(lock_text) if marker_holds(pin[2], target)}
 
 
 def marker_holds(marker: str | None, target: str) -> bool:
@@ -183,9 +192,12 @@ def status(home: Path, *, lock_folder: Path = LOCK_FOLDER) -> EngineStatus:
     except (OSError, ValueError, KeyError, TypeError):
         return EngineStatus("broken", "The engine's folder is damaged: press Install engine to make it anew.")
     if not python.is_file():  # also when the Blender that lent its Python is gone
-        return EngineStatus("broken", "The engine's Python is gone, perhaps with an older Blender: press Install engine.", None, variant)
+        return EngineStatus(
+            "broken", "The engine's Python is gone, perhaps with an older Blender: install the engine again.", None, variant
+        )
     if lock_sha256 != current:
-        return EngineStatus("outdated", "The engine is from another version of Tetraview: press Install engine to update it.", str(python), variant)
+        message = "The engine is from another version of Tetraview: press Install engine to update it."
+        return EngineStatus("outdated", message, str(python), variant)
     return EngineStatus("installed", f"The engine is installed ({variant.upper()}).", str(python), variant)
 
 
@@ -206,11 +218,12 @@ def remove_folder(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise InstallError(f"{folder.name} cannot be deleted ({error.strerror or error}): close other Blenders and try again.") from error
+        reason = error.strerror or error
+        raise InstallError(f"{folder.name} cannot be deleted ({reason}): close other Blenders and try again.") from error
 
 
 def report(home: Path, *, log_lines: int = 200) -> str:
-    """A report to copy into an issue: versions, machine, state and the end of the installation's log, with paths made anonymous."""
+    """A report to copy into an issue: versions, machine, state and the end of the install log, with paths made anonymous."""
     state = status(home)
     log = home / LOG_NAME
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-log_lines:] if log.exists() else ["(no log)"]
