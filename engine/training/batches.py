@@ -1,0 +1,164 @@
+"""Batches for the reconstructor: augmented input views and random target rays of a few objects."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..cameras import RIG_FOVY_DEG
+from ..reconstructor import Reconstructor
+from .view_cache import ViewCache
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How a batch is drawn.
+
+    Attributes:
+        objects: Objects a step.
+        rays: Target rays an object.
+        foreground: Share of the rays that start from covered pixels of the target.
+        jittered: Share of objects whose inputs are the jittered, half lit set.
+        imperfect_masks: Share of the jittered ones whose silhouettes are also worn.
+        mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
+    """
+
+    objects: int = 8
+    rays: int = 256
+    foreground: float = 0.6
+    jittered: float = 0.3
+    imperfect_masks: float = 0.4
+    mirror: float = 0.5
+    turn: float = 0.25
+    recolour: float = 0.3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """raw [B, 4, S, S, 5]; and of R rays: batch_index [R], origins and directions [R, 3], colour [R, 3] on white, alpha [R],
+    depth [R] (0 where nothing is hit)."""
+
+    raw: Tensor
+    batch_index: Tensor
+    origins: Tensor
+    directions: Tensor
+    colour: Tensor
+    alpha: Tensor
+    depth: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+def wear_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A view whose silhouette is a little too large or small, and soft, as automatic cut-outs are; uint8 [H, W, 4]."""
+    alpha = cv2.GaussianBlur(rgba[..., 3].astype(np.float32) / 255, (0, 0), float(rng.uniform(0.6, 1.6)))
+    alpha = np.clip((alpha - rng.uniform(0.35, 0.65)) * rng.uniform(1.5, 4) + 0.5, 0, 1)
+    colour = rgba[..., :3].astype(np.float32)
+    if (rgba[..., 3] == 0).any() and (rgba[..., 3] > 0).any():  # what the mask newly covers is background: white
+        colour = np.where(rgba[..., 3:] > 0, colour, 255)
+    return np.concatenate([colour, alpha[..., None] * 255], -1).astype(np.uint8)
+
+
+def recolour_map(rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
+    """A permutation, gain and offset of the channels, the same for inputs and targets."""
+    order = rng.permutation(3) if rng.random() < 0.7 else np.arange(3)
+    return order, rng.uniform(0.75, 1.15, 3).astype(np.float32), rng.uniform(-0.05, 0.1, 3).astype(np.float32)
+
+
+def target_rays(c2w: FloatArray, pixels: npt.NDArray[np.int64], px: int) -> tuple[FloatArray, FloatArray]:
+    """Rays through the centres of pixels [N] (flat indices) of cameras [N, 4, 4]: origins and unit directions [N, 3]."""
+    tan = np.tan(np.deg2rad(RIG_FOVY_DEG) / 2)
+    x = ((pixels % px + 0.5) / px * 2 - 1) * tan
+    y = (1 - (pixels // px + 0.5) / px * 2) * tan
+    camera = np.stack([x, y, -np.ones_like(x)], -1)
+    directions = np.einsum("nij,nj->ni", c2w[:, :3, :3], camera)
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return c2w[:, :3, 3].astype(np.float32), directions.astype(np.float32)
+
+
+def draw_object(item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, input_px: int, rng: np.random.Generator) -> list[FloatArray]:
+    """One object's part of a batch: raw, origins, directions, colour, alpha, depth."""
+    jittered = rng.random() < config.jittered
+    views = np.array(item["inputs"][1 if jittered else 0])  # type: ignore[call-overload]
+    if jittered and rng.random() < config.imperfect_masks:
+        views = np.stack([wear_mask(view, rng) for view in views])
+    targets, depth, cameras = item["targets"], item["depth"], np.asarray(item["c2w"], np.float32)
+    count, px = targets.shape[0], targets.shape[1]
+    covered = np.asarray(targets)[..., 3].reshape(-1).nonzero()[0]
+    pixels = rng.integers(0, count * px * px, config.rays)
+    biased = int(config.rays * config.foreground)
+    if len(covered):
+        pixels[:biased] = rng.choice(covered, biased)
+    view_index, pixel = pixels // (px * px), pixels % (px * px)
+    origins, directions = target_rays(cameras[view_index], pixel, px)
+    rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / 255
+    colour, alpha = rgba[:, :3], rgba[:, 3]
+    if rng.random() < config.mirror:
+        views = views[[0, 3, 2, 1], :, ::-1]
+        origins, directions = origins * (-1, 1, 1), directions * (-1, 1, 1)
+    if rng.random() < config.turn:
+        quarter = int(rng.integers(1, 4))
+        views = np.roll(views, -quarter, 0)  # the view at 90 * quarter becomes the front
+        cos, sin = [(0, -1), (-1, 0), (0, 1)][quarter - 1]  # turn by -90 * quarter degrees about z
+        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
+        origins, directions = origins @ turn.T, directions @ turn.T
+    if rng.random() < config.recolour:
+        order, gain, offset = recolour_map(rng)
+        colour = np.clip(colour[:, order] * gain + offset, 0, 1)
+        recoloured = np.clip(views[..., order] * gain + offset * 255, 0, 255).astype(np.uint8)
+        views = np.concatenate([recoloured, views[..., 3:]], -1)
+    raw = Reconstructor.prepare(np.ascontiguousarray(views), input_px)
+    on_white = colour * alpha[:, None] + 1 - alpha[:, None]
+    hit = np.asarray(depth).reshape(-1)[pixels].astype(np.float32)
+    return [raw, origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit]
+
+
+def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: FloatArray, rng: np.random.Generator) -> Batch:
+    """Objects drawn by `weights` [len(cache)] (they sum to one), each with its rays."""
+    chosen = rng.choice(len(weights), config.objects, p=weights)
+    parts = [draw_object(cache[int(i)], config, input_px, rng) for i in chosen]
+    columns = [torch.from_numpy(np.concatenate([part[k] for part in parts])) for k in range(1, 6)]
+    index = torch.arange(config.objects).repeat_interleave(config.rays)
+    return Batch(torch.from_numpy(np.stack([part[0] for part in parts])), index, *columns)
+
+
+def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
+    """Draw batches in a thread, a few ahead; an error there is raised here."""
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                while not stop.is_set():
+                    try:
+                        ready.put(batch, timeout=0.5)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            ready.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()

@@ -1,0 +1,71 @@
+"""Training curves: a CSV that any tool reads, and a PNG redrawn from it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+class CurveLog:
+    """Appends to `curves.csv` (mean of every `every` steps) and `validation.csv`, and redraws `curves.png`.
+
+    Args:
+        folder: Where the files are; existing ones are continued.
+        every: Steps averaged into a row.
+    """
+
+    def __init__(self, folder: Path, every: int = 20) -> None:
+        self.folder, self.every = folder, every
+        self._rows: list[dict[str, float]] = []
+
+    def add(self, step: int, seconds: float, terms: dict[str, float]) -> None:
+        self._rows.append(terms)
+        if len(self._rows) >= self.every:
+            mean = {key: float(np.mean([row[key] for row in self._rows])) for key in terms}
+            self._append("curves.csv", {"step": step, "seconds": round(seconds, 1), **mean})
+            self._rows.clear()
+
+    def add_validation(self, step: int, seconds: float, psnr: float, sheet: npt.NDArray[np.floating]) -> None:
+        self._append("validation.csv", {"step": step, "seconds": round(seconds, 1), "psnr": psnr})
+        Image.fromarray((np.clip(sheet, 0, 1) * 255).astype(np.uint8)).save(self.folder / f"samples_{step:06d}.png")
+        self.flush()
+
+    def flush(self) -> None:
+        """Redraw `curves.png`; without matplotlib (it is a development dependency) the CSV is all there is."""
+        try:
+            import matplotlib
+        except ImportError:
+            return
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+        for name, axes, keys in (("curves.csv", left, ("colour", "opacity", "depth")), ("validation.csv", right, ("psnr",))):
+            rows = self._read(name)
+            for key in keys:
+                if rows and key in rows[0]:
+                    axes.plot([float(r["step"]) for r in rows], [float(r[key]) for r in rows], label=key)
+            axes.set_xlabel("step")
+            if rows:
+                axes.legend()
+        left.set_yscale("log")
+        figure.tight_layout()
+        figure.savefig(self.folder / "curves.png", dpi=80)
+        plt.close(figure)
+
+    def _append(self, name: str, row: dict[str, float]) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _read(self, name: str) -> list[dict[str, str]]:
+        path = self.folder / name
+        return list(csv.DictReader(path.open())) if path.exists() else []

@@ -1,0 +1,226 @@
+"""Stage one of the reconstructor: volumetric training, in a time budget, resumable to the step, on CPU or CUDA."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..cameras import RIG_FOVY_DEG
+from ..reconstructor import Reconstructor
+from ..rendering.volumetric import render_field
+from .batches import Batch, BatchConfig, draw_batch, prefetch
+from .curves import CurveLog
+from .losses import LossConfig, render_batch, volumetric_loss
+from .view_cache import ViewCache
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run.
+
+    Attributes:
+        minutes: Time budget over all resumptions; the learning rate follows it.
+        max_steps: Stop earlier, after this many steps; None for no bound.
+        learning_rate, warmup_steps, final_rate: AdamW's peak rate, steps up to it, and the share left at the end (cosine).
+        weight_decay, clip_norm, ema_decay: As their names say.
+        bf16: Run the U-Net's convolutions in bfloat16.
+        validate_every_s, checkpoint_every_s: Seconds between.
+        validation_objects: Objects of the validation cache that are rendered.
+        source_weights: Relative weight of an object by its source; 1 if not named.
+        seed: Of everything random.
+    """
+
+    minutes: float = 60.0
+    max_steps: int | None = None
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    final_rate: float = 0.02
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    bf16: bool = True
+    validate_every_s: float = 420.0
+    checkpoint_every_s: float = 120.0
+    validation_objects: int = 16
+    source_weights: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+def rate_at(progress: float, step: int, config: TrainConfig) -> float:
+    """Learning rate at a step, `progress` of the budget spent (0..1): linear warm-up, then cosine."""
+    cosine = config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.learning_rate * cosine * min(1.0, (step + 1) / config.warmup_steps)
+
+
+class Trainer:
+    """Holds what a checkpoint holds: model, its moving average, optimiser, random state, step and seconds spent."""
+
+    def __init__(self, model: Reconstructor, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        self.generator = torch.Generator(device=device).manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent."""
+        by_time = self.seconds / (self.config.minutes * 60)
+        return by_time if self.config.max_steps is None else max(by_time, self.step / self.config.max_steps)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the terms of the loss."""
+        started = time.perf_counter()
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.progress, self.step, self.config)
+        batch = batch.to(self.device)
+        rendered = render_batch(self.model, batch, self.config.loss, self.generator, self.config.bf16)
+        loss, terms = volumetric_loss(rendered, batch, self.config.loss)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - decay)
+        self.step += 1
+        self.seconds += time.perf_counter() - started
+        return {"loss": loss.item(), **terms, "norm": float(norm)}
+
+    def averaged(self) -> Reconstructor:
+        """A copy of the model with the averaged weights, ready to use or to save."""
+        config = {key: value for key, value in self.model.config.items() if not key.startswith("_")}
+        copy = Reconstructor(**config)
+        with torch.no_grad():
+            for target, source in zip(copy.parameters(), self.average, strict=True):
+                target.copy_(source)
+        return copy.to(self.device).eval()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint: temporary name, then rename."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for target, source in zip(self.average, state["average"], strict=True):
+                target.copy_(source)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def object_weights(cache: ViewCache, config: TrainConfig) -> np.ndarray:
+    """Probability of each object, float64 [len(cache)]."""
+    weights = np.array([config.source_weights.get(str(m.get("source")), 1.0) for m in cache.meta])
+    return weights / weights.sum()
+
+
+def batches_forever(cache: ViewCache, trainer: Trainer) -> Iterator[Batch]:
+    """Batches without end; shards that are still being rendered join as they come."""
+    input_px = int(trainer.model.config["input_px"])
+    weights = object_weights(cache, trainer.config)
+    drawn = 0
+    while True:
+        if drawn % 100 == 0 and cache.refresh() != len(weights):
+            weights = object_weights(cache, trainer.config)
+        drawn += 1
+        yield draw_batch(cache, trainer.config.batch, input_px, weights, trainer.rng)
+
+
+def on_white(rgba: np.ndarray) -> np.ndarray:
+    """RGBA of straight alpha, 0..1 or uint8, to float RGB on white."""
+    image = rgba.astype(np.float32) / (255 if rgba.dtype == np.uint8 else 1)
+    return image[..., :3] * image[..., 3:] + 1 - image[..., 3:]
+
+
+def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[float, np.ndarray]:
+    """Mean PSNR over unseen objects and views, dB, and a sheet float32 [2 * px, count * px, 3]: truth above prediction."""
+    scores, columns = [], []
+    for index in np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int):
+        item = cache[int(index)]
+        rgba = torch.from_numpy(np.array(item["inputs"][0])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
+        model_field = model.encode(rgba)
+        for view in range(views):
+            truth = on_white(np.asarray(item["targets"][view]))  # type: ignore[call-overload]
+            image = on_white(render_field(model_field, np.asarray(item["c2w"][view]), RIG_FOVY_DEG, truth.shape[0], samples=48))  # type: ignore[call-overload]
+            scores.append(-10 * math.log10(max(1e-6, float(np.square(truth - image).mean()))))
+        columns.append(np.concatenate([truth, image], 0))
+    return float(np.mean(scores)), np.concatenate(columns, 1)
+
+
+def train(trainer: Trainer, cache: ViewCache, validation: ViewCache | None, out: Path) -> Iterator[dict[str, float]]:
+    """Train until the budget is spent; yields the terms of each step.
+
+    Writes `checkpoint.pt`, `curves.csv`, `curves.png`, `samples_<step>.png` and, at every validation and at the end, the
+    averaged weights in `reconstructor/` under `out`. Closing the iterator saves a checkpoint.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "train_config.json").write_text(json.dumps(asdict(trainer.config), indent=2))
+    curves = CurveLog(out)
+    stream = prefetch(batches_forever(cache, trainer))
+    saved = checked = time.perf_counter()
+    try:
+        for batch in stream:
+            if trainer.progress >= 1:
+                break
+            terms = trainer.train_step(batch)
+            curves.add(trainer.step, trainer.seconds, terms)
+            yield terms
+            now = time.perf_counter()
+            if now - saved > trainer.config.checkpoint_every_s:
+                trainer.save(out / "checkpoint.pt")
+                saved = now
+            if validation is not None and now - checked > trainer.config.validate_every_s:
+                _validate_and_save(trainer, validation, curves, out)
+                checked = time.perf_counter()
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+        trainer.save(out / "checkpoint.pt")
+        curves.flush()
+    _validate_and_save(trainer, validation, curves, out)
+
+
+def _validate_and_save(trainer: Trainer, validation: ViewCache | None, curves: CurveLog, out: Path) -> None:
+    model = trainer.averaged()
+    if validation is not None:
+        score, sheet = validate(model, validation, trainer.config.validation_objects)
+        log.info("step %d, %.0f s: validation %.2f dB", trainer.step, trainer.seconds, score)
+        curves.add_validation(trainer.step, trainer.seconds, score, sheet)
+    model.decoder.initialise_sdf_from_density(SDF_SCALE)
+    model.save_pretrained(out / "reconstructor")
+
+
+SDF_SCALE = 0.02
+"""World units of distance per unit of log density, when the SDF head is set from the density."""
+
