@@ -14,6 +14,7 @@ A pack is an npz file (zip members may be LZMA-compressed) with these members:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import lzma
@@ -53,6 +54,32 @@ def _decode_corners(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     return (seen_before - codes).reshape(-1, 3).astype(np.int32)
 
 
+@contextlib.contextmanager
+def _open_pack(path: str | Path) -> Iterator[Any]:
+    """The archive of a pack; whatever goes wrong while it is read becomes an EngineError."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in _MEMBERS if name not in archive]
+            if missing:
+                raise EngineError(f"{path} is not an object pack: it has no member {missing[0]!r}.")
+            yield archive
+    except FileNotFoundError as error:
+        raise EngineError(f"There is no pack at {path}.") from error
+    except (OSError, ValueError, zipfile.BadZipFile, lzma.LZMAError, EOFError) as error:
+        raise EngineError(f"{path} is not a whole object pack ({error}).") from error
+
+
+def read_metas(path: str | Path) -> list[dict[str, Any]]:
+    """The meta of every object of a pack, in its order, without decoding any.
+
+    Raises:
+        EngineError: The file is missing or is not a pack; the message names it.
+    """
+    with _open_pack(path) as archive:
+        metas: list[dict[str, Any]] = json.loads(archive["meta"].tobytes().decode())
+    return metas
+
+
 def load_objects(
     path: str | Path, only: Collection[str] | Callable[[Mapping[str, Any]], bool] | None = None
 ) -> Iterator[TexturedMesh]:
@@ -68,18 +95,10 @@ def load_objects(
     Raises:
         EngineError: The file is missing or is not a whole pack; the message names it.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _MEMBERS if name not in archive]
-            if missing:
-                raise EngineError(f"{path} is not an object pack: it has no member {missing[0]!r}.")
-            metas = json.loads(archive["meta"].tobytes().decode())
-            steps = {"pos": _undo_zigzag(_join_bytes(archive["pos"], 3)), "uv": _undo_zigzag(_join_bytes(archive["uv"], 2))}
-            corner_codes, textures = _join_bytes(archive["tri"], 1)[0], archive["tex"]
-    except FileNotFoundError as error:
-        raise EngineError(f"There is no pack at {path}.") from error
-    except (OSError, ValueError, zipfile.BadZipFile, lzma.LZMAError, EOFError) as error:
-        raise EngineError(f"{path} is not a whole object pack ({error}).") from error
+    with _open_pack(path) as archive:
+        metas = json.loads(archive["meta"].tobytes().decode())
+        steps = {"pos": _undo_zigzag(_join_bytes(archive["pos"], 3)), "uv": _undo_zigzag(_join_bytes(archive["uv"], 2))}
+        corner_codes, textures = _join_bytes(archive["tri"], 1)[0], archive["tex"]
     totals = {key: sum(meta[key] for meta in metas) for key in ("nv", "nf", "nt")}
     found = {"nv": steps["pos"].shape[1], "nf": len(corner_codes) // 3, "nt": len(textures)}
     if totals != found:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.engine.dataset.packs import load_objects
+from tetraview.engine.dataset.packs import load_objects, read_metas
 from tetraview.engine.errors import EngineError
 
 from .pack_writer import write_pack
@@ -51,6 +51,7 @@ def test_only_selects_by_id_and_by_predicate(tmp_path: Path) -> None:
     written = write_pack(path, [_random_object(rng, f"o{i}", ["palette", "atlas"][i % 2]) for i in range(4)])
     (chosen,) = load_objects(path, only={"o2"})
     np.testing.assert_array_equal(chosen.faces, written[2]["faces"])
+    assert [meta["id"] for meta in read_metas(path)] == ["o0", "o1", "o2", "o3"]
     assert [mesh.id for mesh in load_objects(path, only=lambda meta: meta["mode"] == "atlas")] == ["o1", "o3"]
 
 
@@ -67,6 +68,8 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     for path in (cut, foreign, short, tmp_path / "absent.npz"):
         with pytest.raises(EngineError, match=path.name):
             next(load_objects(path))
+    with pytest.raises(EngineError, match="foreign"):
+        read_metas(foreign)
 
 
 def test_real_pack() -> None:

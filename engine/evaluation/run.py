@@ -1,0 +1,189 @@
+"""Measures one object: shows it to the engine, takes what the engine exports, compares."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .. import pipeline
+from ..cameras import RIG_ELEVATION_DEG, FloatArray
+from ..dataset.textured_mesh import TexturedMesh
+from ..errors import EngineError
+from ..types import VIEW_NAMES, GenerateRequest
+from .gallery import gallery_tile
+from .lpips import Lpips
+from .objects import ObjectRef
+from .protocol import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
+from .report import ROWS
+from .sheet import object_strip
+
+KEPT_META = ("id", "name", "caption", "source", "scan", "licence", "author")
+"""What a record repeats of what the source says of the object."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is the same for all objects of a run.
+
+    Attributes:
+        models: Keeps the reconstructor in memory.
+        model_folder: Its weights.
+        device: Torch device.
+        resolutions: Sides of the novel views, pixels.
+        input_px: Side of the input views, pixels.
+        poly_budget, texture_px, seed: As in `GenerateRequest`.
+        metric: LPIPS; None without its weights.
+        pictures: Folder for each object's strip and gallery tile.
+        assets: Folder that keeps the jobs; None to throw them away.
+    """
+
+    models: pipeline.ModelCache
+    model_folder: Path
+    device: str
+    resolutions: tuple[int, ...]
+    input_px: int
+    poly_budget: int
+    texture_px: int
+    seed: int
+    metric: Lpips | None
+    pictures: Path
+    assets: Path | None = None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of each named part."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
+
+
+def file_stem(key: str) -> str:
+    """A file name for an object's key; different keys have different ones."""
+    return "".join(c if c.isalnum() or c in "-." else f"_{ord(c):02x}_" for c in key)
+
+
+def strip_path(setup: Evaluation, key: str) -> Path:
+    return setup.pictures / f"{file_stem(key)}.strip.png"
+
+
+def tile_path(setup: Evaluation, key: str) -> Path:
+    return setup.pictures / f"{file_stem(key)}.gallery.png"
+
+
+def reconstruct(
+    setup: Evaluation, views: dict[str, npt.NDArray[np.uint8]], folder: Path, clock: Stopwatch
+) -> tuple[Any, TexturedMesh | EngineError]:
+    """Run the engine's own steps from framed views, as `pipeline.generate` does.
+
+    Returns:
+        field: Of the object.
+        mesh: Read back from the exported GLB; the error if the engine found no surface.
+    """
+    views_dir = folder / "views"
+    views_dir.mkdir(parents=True, exist_ok=True)
+    for name in VIEW_NAMES:
+        Image.fromarray(views[name]).save(views_dir / f"{name}.png", compress_level=1)
+    request = GenerateRequest(
+        photos={}, output_dir=str(folder), views_dir=str(views_dir), poly_budget=setup.poly_budget, texture_px=setup.texture_px,
+        elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed,
+    )  # fmt: skip
+    job = pipeline.begin_job(request)
+    with clock.part("photos"):
+        framed, _ = pipeline.frame_views(request, job, _ignore)
+    with clock.part("planes"):
+        field_of_object, _ = pipeline.encode_views(request, job, framed, setup.models, setup.model_folder, setup.device, _ignore)
+    try:
+        with clock.part("mesh"):
+            verts, faces = pipeline.extract(job, field_of_object, _ignore)
+        with clock.part("simplify"):
+            verts, faces = pipeline.reduce(verts, faces, setup.poly_budget)
+        with clock.part("unwrap"):
+            atlas = pipeline.unwrap_mesh(job, verts, faces, setup.texture_px)
+        with clock.part("texture"):
+            albedo = pipeline.paint(request, job, field_of_object, atlas, framed, _ignore)
+        with clock.part("asset"):
+            pipeline.write_asset(job, atlas, albedo)
+        return field_of_object, read_asset(job.glb)
+    except EngineError as error:
+        return field_of_object, error
+
+
+def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str, Any]:
+    """The record of one object; its pictures are written beside the report.
+
+    Returns:
+        JSON-ready: `key`, `meta`, `rows[resolution][row]`, `surface`, `mesh` (counts), `seconds`, `failure`.
+    """
+    clock = Stopwatch()
+    with clock.part("inputs"):
+        views = input_views(truth, setup.input_px)
+    with _job_folder(setup, ref) as folder:
+        field_of_object, mesh = reconstruct(setup, views, folder, clock)
+    made = None if isinstance(mesh, EngineError) else mesh
+    rows: dict[str, dict[str, Any]] = {}
+    shown: dict[str, FloatArray] = {}
+    for px in setup.resolutions:
+        with clock.part("truth images"):
+            images = {"truth": mesh_images(truth, px)}
+        with clock.part("volumetric images"):
+            images["volumetric"] = field_images(field_of_object, px)
+        with clock.part("mesh images"):
+            images["mesh"] = np.ones_like(images["truth"]) if made is None else mesh_images(made, px)
+        with clock.part("image metrics"):
+            rows[str(px)] = {row: asdict(score_images(images[row], images["truth"], setup.metric)) for row in ROWS}
+        shown = shown or images
+    with clock.part("surface metrics"):
+        surface = no_surface() if made is None else score_surface(made, truth, setup.seed)
+    _save_pictures(setup, ref, truth, made, views, shown, rows[str(setup.resolutions[0])])
+    return {
+        "key": ref.key,
+        "meta": {name: truth.meta[name] for name in KEPT_META if name in truth.meta},
+        "rows": rows,
+        "surface": dict(surface),
+        "mesh": {"n_verts": 0 if made is None else len(made.verts), "n_faces": 0 if made is None else len(made.faces)},
+        "seconds": clock.seconds,
+        "failure": str(mesh) if made is None else None,
+    }
+
+
+def _save_pictures(
+    setup: Evaluation, ref: ObjectRef, truth: TexturedMesh, made: TexturedMesh | None, views: dict[str, npt.NDArray[np.uint8]],
+    images: dict[str, FloatArray], scores: dict[str, Any],
+) -> None:  # fmt: skip
+    """The object's strip of the contact sheet and its tile of the gallery."""
+    caption = f"{ref.key}    volumetric {scores['volumetric']['psnr']:.2f} dB, mesh {scores['mesh']['psnr']:.2f} dB"
+    psnr_by_view = {row: scores[row]["psnr_by_view"] for row in ROWS}
+    inputs = [on_white(views[name]) for name in VIEW_NAMES]
+    object_strip(caption, inputs, images, psnr_by_view).save(strip_path(setup, ref.key))
+    label = str(truth.meta.get("caption") or truth.meta.get("name") or truth.id)
+    gallery_tile(label, views, made).save(tile_path(setup, ref.key))
+
+
+def _ignore(share: float, message: str = "") -> None:
+    """Progress of a step that nobody watches."""
+
+
+@contextmanager
+def _job_folder(setup: Evaluation, ref: ObjectRef) -> Iterator[Path]:
+    if setup.assets is not None:
+        yield setup.assets / file_stem(ref.key)
+        return
+    with tempfile.TemporaryDirectory(prefix="tetraview-evaluate-") as folder:
+        yield Path(folder)
