@@ -63,8 +63,11 @@ def segment_plain(rgb: UInt8Array) -> PlainCut:
             break
         field, _ = _fit_field(smooth, background)
         distance, residual = _distance(lab, smooth, field, background)
-    mask = _grab_cut(distance, residual, ring & inliers)
-    return PlainCut(_main_components(_settle_holes(mask, distance)), spread, True)
+    background = _connected_to_border(distance < 3.5) | (ring & inliers & (distance < 4.5))
+    shade_like, darker = _shade_like(smooth, field)
+    shadow = _soft_shadow(shade_like, background)
+    mask = _grab_cut(distance, residual, background, shadow)
+    return PlainCut(_main_components(_open_holes(mask, distance, shade_like & (darker < 12))), spread, True)
 
 
 def border_ring(height: int, width: int) -> BoolArray:
@@ -133,19 +136,51 @@ def _connected_to_border(mask: BoolArray) -> BoolArray:
     return np.asarray(edge[labels])
 
 
-def _grab_cut(distance: Float32Array, residual: Float32Array, border_background: BoolArray) -> BoolArray:
-    background = _connected_to_border(distance < 3.5) | (border_background & (distance < 4.5))
-    foreground = cv2.morphologyEx((distance > 9).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-    labels = np.where(distance > 5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[_eroded(background, 3)] = cv2.GC_BGD
-    labels[_eroded(foreground, 1) & ~background] = cv2.GC_FGD
-    simple = (distance > 5) & ~background
-    if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
+def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, Float32Array]:
+    """Where [h, w] the photo looks like the background in gentle shade, and how much darker than it, Lab units."""
+    darker = field[..., 0] - smooth[..., 0]
+    shade = np.clip(smooth[..., 0] / np.maximum(field[..., 0], 1), 0, 1.5)
+    hue_shift = np.linalg.norm(smooth[..., 1:] - field[..., 1:] * shade[..., None], axis=-1)
+    slope = np.zeros(shade.shape, np.float32)
+    for channel in cv2.split(smooth):
+        slope += cv2.Sobel(channel, -1, 1, 0, scale=0.125) ** 2 + cv2.Sobel(channel, -1, 0, 1, scale=0.125) ** 2
+    gentle = slope < 1.4**2
+    return np.asarray((hue_shift < 2.5 + 0.08 * np.maximum(darker, 0)) & (darker > -1) & (shade > 0.55) & gentle), darker
+
+
+def _soft_shadow(shade_like: BoolArray, background: BoolArray) -> BoolArray:
+    """Where [h, w] the subject's soft shadow lies on the background.
+
+    A shadow is the background made darker, of the same hue, and it fades: the background is grown into it across gentle
+    slopes only. A subject of the same hue is safe behind its outline, which is steep.
+    """
+    kernel = np.ones((5, 5), np.uint8)  # a leak through a faint stretch of the outline must be wide to count
+    wide = cv2.erode((shade_like | background).astype(np.uint8), kernel) > 0
+    grown = cv2.dilate(_connected_to_border(wide).astype(np.uint8), kernel) > 0
+    shadow = grown & shade_like & ~background
+    subject = ~background & ~shadow
+    return shadow if subject.sum() > 0.3 * (~background).sum() else np.zeros_like(shadow)
+
+
+def _grab_cut(distance: Float32Array, residual: Float32Array, background: BoolArray, shadow: BoolArray) -> BoolArray:
+    simple = (distance > 5) & ~background & ~shadow
+    rows, columns = np.flatnonzero(simple.any(1)), np.flatnonzero(simple.any(0))
+    if len(rows) == 0:
         return simple
-    picture = np.clip(residual * _RESIDUAL_GAIN + 128, 0, 255).astype(np.uint8)
+    foreground = cv2.morphologyEx((distance > 9).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    labels = np.where(simple, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[_eroded(background | shadow, 2)] = cv2.GC_BGD
+    certain = (_eroded(foreground, 1) & ~_dilated(shadow, 3)) | (distance > 16)
+    labels[certain & simple] = cv2.GC_FGD
+    near = np.s_[max(0, rows[0] - 16) : rows[-1] + 17, max(0, columns[0] - 16) : columns[-1] + 17]
+    part = np.ascontiguousarray(labels[near])
+    if not (part == cv2.GC_FGD).any() or not (part == cv2.GC_BGD).any():
+        return simple
+    picture = np.clip(residual[near] * _RESIDUAL_GAIN + 128, 0, 255).astype(np.uint8)
     cv2.setRNGSeed(0)
-    cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
-    cut = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    cv2.grabCut(picture, part, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cut = np.zeros_like(simple)
+    cut[near] = (part == cv2.GC_FGD) | (part == cv2.GC_PR_FGD)
     overlap = (cut & simple).sum() / max(1, (cut | simple).sum())
     return cut if overlap > 0.5 else simple
 
@@ -154,29 +189,41 @@ def _eroded(mask: BoolArray, radius: int) -> BoolArray:
     return cv2.erode(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > 0
 
 
-def _settle_holes(mask: BoolArray, distance: Float32Array) -> BoolArray:
-    """Keep enclosed gaps that show the background (a handle's loop), fill those that are part of the subject.
+def _dilated(mask: BoolArray, radius: int) -> BoolArray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > 0
+
+
+def _open_holes(mask: BoolArray, distance: Float32Array, shaded: BoolArray) -> BoolArray:
+    """Open the enclosed gaps that show the background (a handle's loop); fill those that are part of the subject.
 
     Both have the background's colour. A real gap ends in a step of colour; a highlight or a white patch on a white object
-    fades, or is bounded by detail that is itself close to the background's colour.
+    fades, or is bounded by detail that is itself close to the background's colour. Small gaps are more often print or a
+    glint than a view through, and cost little if they are filled.
     """
-    gaps = ~mask & ~_connected_to_border(~mask)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(gaps.astype(np.uint8), connectivity=4)
-    result = mask | gaps
-    smallest = 2e-4 * mask.size
+    result = mask | (~mask & ~_connected_to_border(~mask))
+    enclosed = result & ((distance < 4.0) | shaded)
+    enclosed &= ~_touching(enclosed, ~result)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(enclosed.astype(np.uint8), connectivity=4)
+    smallest = max(6, 0.003 * result.sum())
     for label in range(1, count):
         x, y, w, h, area = stats[label]
-        if area < smallest:
+        if area < smallest or (area < 3 * smallest and np.median(distance[labels == label]) > 4.0):
             continue
         window = np.s_[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5]
         gap = labels[window] == label
-        rim = cv2.dilate(gap.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~gap
-        core = _eroded(gap, 1) if _eroded(gap, 1).any() else gap
-        clean = float(np.median(distance[window][core])) < 3.0
-        step = float(np.percentile(distance[window][rim], 25)) > 8.0
-        if clean and step:
-            result[window] &= ~gap
+        rim = _dilated(gap, 4) & ~_dilated(gap, 2)
+        if rim.any() and float(np.percentile(distance[window][rim], 20)) > 8.0:
+            result[window] &= ~(gap | (_dilated(gap, 1) & (distance[window] < 8.0)))
     return np.asarray(result, bool)
+
+
+def _touching(mask: BoolArray, other: BoolArray) -> BoolArray:
+    """The components of `mask` that have a neighbour in `other`."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    hit = np.zeros(count, bool)
+    hit[labels[_dilated(other, 1)]] = True
+    hit[0] = False
+    return np.asarray(hit[labels])
 
 
 def _main_components(mask: BoolArray) -> BoolArray:
@@ -191,7 +238,7 @@ def _main_components(mask: BoolArray) -> BoolArray:
     right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
     at_edge = (left == 0) | (top == 0) | (right == width) | (bottom == height)
     main = int(np.argmax(np.where(at_edge, 0.35, 1.0) * areas))
-    keep = areas >= max(0.01 * areas[main], 3e-5 * mask.size)
+    keep = areas >= max(0.002 * areas[main], 6)
     if not at_edge[main]:
         keep &= ~at_edge
     keep[0] = False

@@ -1,0 +1,135 @@
+"""Warnings before time is spent: what in the photos will spoil the result, in sentences for an artist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..types import VIEW_NAMES
+from .cutout import Cutout
+from .framing import Box, subject_box
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_SMALLEST_SHARE = 0.15  # of the photo's longest side
+_SMALLEST_PX = 100
+_BLURRED_EDGE_PX = 7.0  # width of the outline's colour step when the subject is 512 px; a sharp photo has 2 to 4
+_WIDTH_RATIO = 1.4  # opposite views of 80 real objects on the rig differ by 1.28 at most
+_MIRRORED_OVERLAP = 0.55
+
+
+def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
+    """Warnings about one photo.
+
+    Args:
+        name: The view: "front", "right", "back" or "left".
+        photo: uint8 [H, W, 4] as loaded.
+        cut: The subject cut out of it.
+
+    Returns:
+        Sentences that name the view; empty if all is well, or if there is no subject (which is an error elsewhere).
+    """
+    box = subject_box(cut.rgba)
+    if box is None:
+        return []
+    found = [cut.note] if cut.note else []
+    sides = _touched_sides(cut)
+    if sides:
+        edges = " and ".join(sides)
+        found.append(f"The {name} photo cuts the object off at the {edges}: step back so that all of it is in the picture.")
+    if not cut.is_plain:
+        found.append(f"The background of the {name} photo is too busy for a clean cut-out: use a plain wall or a sheet of paper.")
+    extent = max(box.height, box.width)
+    if extent < max(_SMALLEST_PX, _SMALLEST_SHARE * max(photo.shape[:2])):
+        found.append(f"The object is only {extent:.0f} pixels large in the {name} photo: move closer or use a larger photo.")
+    elif _edge_width_px(photo, cut.rgba[..., 3], box) > _BLURRED_EDGE_PX:
+        found.append(f"The {name} photo looks blurred: hold the camera still and focus on the object.")
+    return found
+
+
+def _touched_sides(cut: Cutout) -> list[str]:
+    """Sides of the photo at which the subject runs out of it."""
+    opaque = cut.rgba[..., 3] >= 128
+    touched = [
+        side
+        for side, line in (("top", opaque[0]), ("bottom", opaque[-1]), ("left", opaque[:, 0]), ("right", opaque[:, -1]))
+        if line.sum() > max(2, 0.015 * len(line))
+    ]
+    # A cut-out saved with transparency is often cropped to its bounding box: then it touches all four.
+    return [] if cut.method == "alpha" and len(touched) == 4 else touched
+
+
+def _edge_width_px(photo: UInt8Array, alpha: UInt8Array, box: Box) -> float:
+    """Median width of the outline's colour step, in pixels, with the subject scaled to 512 px; 0 where it has no contrast."""
+    if photo[..., 3].min() < 255:
+        grey = photo[..., 3].astype(np.float32)  # the photo's own alpha is all there is of its outline
+    else:
+        grey = cv2.cvtColor(np.ascontiguousarray(photo[..., :3]), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    margin = round(0.05 * max(box.height, box.width)) + 4
+    window = np.s_[
+        max(0, int(box.top) - margin) : int(box.bottom) + margin, max(0, int(box.left) - margin) : int(box.right) + margin
+    ]
+    scale = 512 / max(box.height, box.width)
+    if scale < 1:
+        grey = cv2.resize(grey[window], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(alpha[window], (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_AREA) >= 128
+    else:
+        grey, mask = grey[window], alpha[window] >= 128
+    small = mask.astype(np.uint8)
+    outline = cv2.dilate(small, np.ones((3, 3), np.uint8)) != small
+    reach = np.ones((25, 25), np.uint8)
+    contrast = cv2.dilate(grey, reach) - cv2.erode(grey, reach)
+    slope = np.hypot(cv2.Sobel(grey, -1, 1, 0, scale=0.125), cv2.Sobel(grey, -1, 0, 1, scale=0.125))
+    steepest = cv2.dilate(slope, np.ones((13, 13), np.uint8))
+    clear = outline & (contrast > 40)
+    if clear.sum() < 40:
+        return 0.0
+    return float(np.median(contrast[clear] / np.maximum(steepest[clear], 1e-3)))
+
+
+def check_views(views: Mapping[str, UInt8Array]) -> list[str]:
+    """Warnings about what the four framed views say together.
+
+    Args:
+        views: uint8 [N, N, 4] of each view, framed.
+
+    Returns:
+        Sentences; empty if the views can be of one object.
+    """
+    found = []
+    for one, other in (("front", "back"), ("right", "left")):
+        first, second = subject_box(views[one]), subject_box(views[other])
+        if first is None or second is None:
+            continue
+        ratio = max(first.width, second.width) / min(first.width, second.width)
+        if ratio > _WIDTH_RATIO:
+            wide, narrow = (one, other) if first.width > second.width else (other, one)
+            found.append(
+                f"The object is {ratio:.1f} times as wide in the {wide} photo as in the {narrow} photo: "
+                "take both straight on, from the same height."
+            )
+        elif _mirrored_overlap(views[one], first, views[other], second) < _MIRRORED_OVERLAP:
+            found.append(
+                f"The outlines of the {one} and {other} photos are not mirror images of each other: "
+                "check that each photo is in its place and that nothing moved between them."
+            )
+    for i, one in enumerate(VIEW_NAMES):
+        for other in VIEW_NAMES[i + 1 :]:
+            if np.array_equal(views[one], views[other]):
+                found.append(f"The {one} and {other} photos are the same picture: fine only if the object looks alike from both sides.")
+    return found
+
+
+def _mirrored_overlap(one: UInt8Array, box: Box, other: UInt8Array, other_box: Box) -> float:
+    """Intersection over union of one outline and the other mirrored, their bounding boxes laid on each other."""
+    first = _cropped(one, box)
+    second = _cropped(other, other_box)[:, ::-1]
+    return float((first & second).sum() / max(1, (first | second).sum()))
+
+
+def _cropped(rgba: UInt8Array, box: Box) -> npt.NDArray[np.bool_]:
+    part = rgba[int(box.top) : int(box.bottom), int(box.left) : int(box.right), 3]
+    return np.asarray(cv2.resize(part, (96, 96), interpolation=cv2.INTER_AREA) >= 128)

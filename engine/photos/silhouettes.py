@@ -1,0 +1,60 @@
+"""Do four silhouettes fit one solid object? They do if their visual hull fills each of them.
+
+Each pixel of a silhouette must have a point on its ray that lies inside the three other silhouettes; the share of pixels
+that do is the view's coherence. It tells views that already come from the rig from those that still need framing, and
+warns of views that cannot be of one object.
+
+Hernandez et al. 2007, Silhouette Coherence for Camera Calibration under Circular Motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..cameras import RIG_DISTANCE, RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, pixel_rays, project, rig_c2w
+from ..types import VIEW_NAMES
+
+_GRID_PX = 56
+_DEPTH_SAMPLES = 72
+
+
+def coherence(alphas: Mapping[str, npt.NDArray[np.uint8]], elevation_deg: float = RIG_ELEVATION_DEG) -> dict[str, float]:
+    """Share of each silhouette that the visual hull of all four covers.
+
+    Args:
+        alphas: uint8 [N, N] of each view, framed as the canonical rig sees it.
+        elevation_deg: Elevation of the four cameras.
+
+    Returns:
+        0..1 for each view; 1 for true silhouettes of one object, up to the coarse grid it is measured on.
+    """
+    soft = {name: cv2.resize(alphas[name], (_GRID_PX, _GRID_PX), interpolation=cv2.INTER_AREA) for name in VIEW_NAMES}
+    tolerant = [cv2.dilate(soft[name], np.ones((3, 3), np.uint8)) > 64 for name in VIEW_NAMES]  # half a pixel of slack
+    cameras = rig_c2w(elevation_deg)
+    depths = np.linspace(RIG_DISTANCE - 1.1, RIG_DISTANCE + 1.1, _DEPTH_SAMPLES, dtype=np.float32)
+    result = {}
+    for index, name in enumerate(VIEW_NAMES):
+        inside = soft[name] > 128
+        if not inside.any():
+            result[name] = 0.0
+            continue
+        origins, directions = pixel_rays(cameras[index], RIG_FOVY_DEG, _GRID_PX, _GRID_PX)
+        points = origins[inside, None] + directions[inside, None] * depths[:, None]  # [n, depths, 3]
+        hull = np.ones(points.shape[:2], bool)
+        for other in range(len(VIEW_NAMES)):
+            if other != index:
+                seen = project(points.reshape(-1, 3), cameras[other], RIG_FOVY_DEG)
+                hull &= _look_up(tolerant[other], seen).reshape(hull.shape)
+        result[name] = float(hull.any(1).mean())
+    return result
+
+
+def _look_up(mask: npt.NDArray[np.bool_], projected: FloatArray) -> npt.NDArray[np.bool_]:
+    column = ((projected[:, 0] + 1) / 2 * _GRID_PX).astype(np.int64)
+    row = ((projected[:, 1] + 1) / 2 * _GRID_PX).astype(np.int64)
+    seen = (column >= 0) & (column < _GRID_PX) & (row >= 0) & (row < _GRID_PX)
+    return np.asarray(seen & mask[row.clip(0, _GRID_PX - 1), column.clip(0, _GRID_PX - 1)])
