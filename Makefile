@@ -67,6 +67,5 @@ lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py
 
 clean: ## remove everything that was made (environments too)
-	@if [ -d "$(GUI_ROOT)" ]; then scripts/gui/unmount.sh "$(GUI_ROOT)"; fi
 	rm -rf build dist out .venv .venv-blender .venv-blender-5 *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""Runs inside a Blender window: install the extension, choose four photos, generate, take a picture of the screen, quit.
+
+    blender --factory-startup --python shot.py -- EXTENSION.zip PHOTOS PICTURE.png
+
+A Blender with a window does not quit when its script fails, so every step is guarded. The picture is taken by ImageMagick of
+the whole virtual screen: Blender's own screenshot operator writes black under software GL.
+"""
+
+import math
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import bpy
+from mathutils import Quaternion
+
+ZIP, PHOTOS, PICTURE = sys.argv[sys.argv.index("--") + 1 :]
+LIMIT_S = 300.0
+started = time.monotonic()
+
+
+def say(*words):
+    print(f"[{time.monotonic() - started:5.1f} s]", *words, flush=True)
+
+
+def view_3d():
+    """The window, 3-D viewport, its main region and its sidebar."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    regions = {region.type: region for region in area.regions}
+    return window, area, regions["WINDOW"], regions["UI"]
+
+
+def prepare():
+    _, area, _, _ = view_3d()
+    for obj in list(bpy.data.objects):
+        if obj.type == "MESH":
+            bpy.data.objects.remove(obj)
+    space = area.spaces.active
+    space.show_region_ui = True
+    space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "STUDIO"
+    space.overlay.show_cursor = False
+    for name in ("front", "right", "back", "left"):
+        (path,) = Path(PHOTOS).glob(f"*{name}.*")
+        setattr(bpy.context.scene.tetraview, name, str(path))
+    return 1.0
+
+
+def show_tab():
+    _, area, _, sidebar = view_3d()
+    sidebar.active_panel_category = "Tetraview"  # may be set only once the sidebar has been drawn
+    area.tag_redraw()
+    return 1.0
+
+
+def generate():
+    window, area, region, _ = view_3d()
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        say("generate", bpy.ops.tetraview.generate("INVOKE_DEFAULT"))
+    return 1.0
+
+
+def wait():
+    status = bpy.context.window_manager.tetraview
+    if status.running and time.monotonic() - started < LIMIT_S:
+        return None
+    if status.error or status.running or not status.result_object:
+        Path(PICTURE).with_name("failed").write_text(status.error or "no result in time")
+    say(status.note, status.error)
+    return 0.5
+
+
+def frame():
+    window, area, region, _ = view_3d()
+    view = area.spaces.active.region_3d
+    view.view_rotation = Quaternion((0, 0, 1), math.radians(30)) @ Quaternion((1, 0, 0), math.radians(72))
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        bpy.ops.view3d.view_selected()
+    return 3.0
+
+
+def shoot():
+    _, area, _, sidebar = view_3d()
+    area.tag_redraw()
+    sidebar.tag_redraw()
+    return 2.0
+
+
+def finish():
+    subprocess.run(["import", "-window", "root", PICTURE], check=True, timeout=60)
+    say("saved", PICTURE)
+    bpy.ops.wm.quit_blender()
+    return 1.0
+
+
+STEPS = [prepare, show_tab, generate, wait, frame, shoot, finish]
+
+
+def tick():
+    """Run the next step; `wait` asks to be run again by returning None."""
+    try:
+        pause = STEPS[0]()
+    except Exception:
+        traceback.print_exc()
+        Path(PICTURE).with_name("failed").write_text(f"{STEPS[0].__name__}: {traceback.format_exc(limit=1)}")
+        STEPS[:] = [shoot, finish] if STEPS[0] is not finish else [bpy.ops.wm.quit_blender]
+        return 1.0
+    if pause is None:
+        return 0.5
+    STEPS.pop(0)
+    return pause if STEPS else None
+
+
+bpy.context.preferences.view.show_splash = False
+say(bpy.app.version_string, sys.version.split()[0])
+try:
+    bpy.ops.extensions.package_install_files(filepath=ZIP, repo="user_default", enable_on_install=True, overwrite=True)
+except RuntimeError:
+    traceback.print_exc()
+    bpy.ops.wm.quit_blender()
+bpy.app.timers.register(tick, first_interval=1.5)
