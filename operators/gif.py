@@ -43,20 +43,31 @@ def write_gif(path: str, frames, frame_s: float) -> None:
 
 
 def choose_palette(frames) -> np.ndarray:
-    """256 colours for all frames, uint8 [256, 3]: k-means over their cells of colour, weighted by the root of their area."""
-    cells = np.zeros(1 << (3 * CELL_BITS), np.int64)
+    """256 colours for all frames, uint8 [256, 3]: k-means over their cells of colour, weighted by the root of their area.
+
+    Starts from the commonest cells and as many spread over the others; up to 256 cells come back exactly.
+    """
+    counts = np.zeros(1 << (3 * CELL_BITS), np.int64)
+    sums = np.zeros((len(counts), 3))
     for frame in frames:
-        cells += np.bincount(_cells(frame).ravel(), minlength=len(cells))
-    used = np.flatnonzero(cells)
-    colours, weights = _cell_centres()[used], np.sqrt(cells[used])
-    order = np.argsort(-weights, kind="stable")
-    centres = colours[order[:PALETTE_SIZE]]
+        cells = _cells(frame).ravel()
+        counts += np.bincount(cells, minlength=len(counts))
+        for axis in range(3):
+            sums[:, axis] += np.bincount(cells, frame[..., axis].ravel(), len(counts))
+    used = np.flatnonzero(counts)
+    colours = (sums[used] / counts[used, None]).astype(np.float32)  # the mean of what is really in each cell
+    centres = colours
     if len(used) > PALETTE_SIZE:
-        for _ in range(8):
+        weights = np.sqrt(counts[used])
+        order = np.argsort(-weights, kind="stable")
+        common, rest = order[: PALETTE_SIZE // 2], np.sort(order[PALETTE_SIZE // 2 :])
+        spread = rest[np.linspace(0, len(rest) - 1, PALETTE_SIZE - len(common)).astype(int)]
+        centres = colours[np.concatenate([common, spread])]
+        for _ in range(12):
             nearest = _nearest(colours, centres)
-            mass = np.bincount(nearest, weights, len(centres))
-            sums = np.stack([np.bincount(nearest, weights * colours[:, axis], len(centres)) for axis in range(3)], -1)
-            centres = np.where(mass[:, None] > 0, sums / np.maximum(mass[:, None], 1e-9), centres)
+            mass = np.bincount(nearest, weights, len(centres))[:, None]
+            moved = np.stack([np.bincount(nearest, weights * colours[:, axis], len(centres)) for axis in range(3)], -1)
+            centres = np.where(mass > 0, moved / np.maximum(mass, 1e-9), centres).astype(np.float32)
     palette = np.zeros((PALETTE_SIZE, 3), np.uint8)
     palette[: len(centres)] = np.round(centres)
     return palette

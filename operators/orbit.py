@@ -14,7 +14,7 @@ from ..engine.types import Progress
 from . import session
 from .gif import write_gif
 from .task import Task, TaskOperator
-from .turntable import FPS, MARK, build_turntable, remove_turntable, turntable_scenes
+from .turntable import FPS, MARK, build_turntable, remove_turntable, render_frame, turntable_scenes
 
 VIEWS_KEY = "tetraview_views"
 """Custom property of a turntable that plays: how each 3-D view looked before, as JSON."""
@@ -47,10 +47,7 @@ class OrbitJob:
         count = scene.frame_end
         try:
             if self._frame <= count:
-                scene.frame_set(self._frame)
-                scene.render.image_settings.file_format = "PNG"
-                scene.render.filepath = self._pattern.format(f"{self._frame:04d}")
-                bpy.ops.render.render(write_still=True, scene=scene.name)
+                render_frame(scene, self._frame, self._pattern.format(f"{self._frame:04d}"))
                 self._frame += 1
                 return [Progress("orbit", (self._frame - 1) / (count + 1), message=f"Frame {self._frame - 1} of {count}")]
             paths = [self._pattern.format(f"{frame:04d}") for frame in range(1, count + 1)]

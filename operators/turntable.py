@@ -11,7 +11,7 @@ MARK = "tetraview_turntable"
 FPS = 24
 ENGINES = {"WORKBENCH": ("BLENDER_WORKBENCH",), "CYCLES": ("CYCLES",), "EEVEE": ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")}
 LENS_FOV = math.radians(30.0)
-MARGIN = 1.04
+MARGIN = 1.08
 
 
 def build_turntable(
@@ -39,6 +39,7 @@ def build_turntable(
     high = Vector(max(corner[axis] for corner in corners) for axis in range(3))
     centre = (low + high) / 2
     radius = max((high - low).length / 2, 1e-4)
+    distance = orbit_distance([corner - centre for corner in corners], elevation)
 
     scene = bpy.data.scenes.new("Tetraview Turntable")
     scene[MARK] = source.name
@@ -54,7 +55,6 @@ def build_turntable(
     pivot.empty_display_size = radius * 0.1
     camera_data = bpy.data.cameras.new("Turntable Camera")
     camera_data.angle = LENS_FOV
-    distance = radius / math.sin(LENS_FOV / 2) * MARGIN
     camera_data.clip_start, camera_data.clip_end = distance * 0.01, distance * 10
     camera = _link(scene, bpy.data.objects.new("Turntable Camera", camera_data))
     camera.parent = pivot
@@ -69,6 +69,25 @@ def build_turntable(
     scene.render.resolution_percentage = 100
     _set_look(scene, engine)
     return scene
+
+
+def orbit_distance(points, elevation: float) -> float:
+    """Least distance at which a camera circling the origin sees every point from everywhere, with a margin.
+
+    Args:
+        points: Vectors from the pivot.
+        elevation: Height of the camera, radians above the horizon.
+    """
+    needed = 1e-3
+    for point in points:
+        out = math.hypot(point.x, point.y)
+        for step in range(72):
+            angle = step * math.pi / 36
+            across, towards = out * math.sin(angle), out * math.cos(angle)  # the point as the camera passes by
+            back = towards * math.cos(elevation) + point.z * math.sin(elevation)
+            up = point.z * math.cos(elevation) - towards * math.sin(elevation)
+            needed = max(needed, max(abs(across), abs(up)) * MARGIN / math.tan(LENS_FOV / 2) + back)
+    return needed
 
 
 def remove_turntable(scene: bpy.types.Scene) -> None:
@@ -87,6 +106,15 @@ def remove_turntable(scene: bpy.types.Scene) -> None:
 def turntable_scenes() -> list[bpy.types.Scene]:
     """The turntables in this file."""
     return [scene for scene in bpy.data.scenes if MARK in scene]
+
+
+def render_frame(scene: bpy.types.Scene, frame: int, filepath: str) -> None:
+    """Render one frame of a turntable, which no window needs to show, to a PNG."""
+    scene.frame_set(frame)
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.filepath = filepath
+    with bpy.context.temp_override(scene=scene):  # render(scene=...) would take the frame of the scene that is shown
+        bpy.ops.render.render(write_still=True)
 
 
 def set_engine(scene: bpy.types.Scene, engine: str) -> None:
@@ -123,7 +151,7 @@ def action_curves(action):
 
 def _add_lights(scene, camera, radius: float) -> None:
     """A key from the upper left and a fill from the right, both walking with the camera."""
-    for name, energy, rotation in (("Key", 2.2, (-0.6, -0.6, 0.0)), ("Fill", 0.7, (-0.2, 0.9, 0.0))):
+    for name, energy, rotation in (("Key", 1.3, (-0.7, -0.6, 0.0)), ("Fill", 0.4, (-0.1, 0.9, 0.0))):
         light = bpy.data.lights.new(f"Turntable {name}", "SUN")
         light.energy, light.angle = energy, 0.3
         obj = _link(scene, bpy.data.objects.new(light.name, light))
@@ -137,23 +165,22 @@ def _set_look(scene, engine: str) -> None:
     scene.view_settings.view_transform = "Standard"
     world = bpy.data.worlds.new("Turntable World")
     scene.world = world
-    world.color = (0.9, 0.9, 0.9)
+    world.color = (0.6, 0.6, 0.6)
     if bpy.app.version < (5, 0, 0):
         world.use_nodes = True
     world.node_tree.nodes.clear()
     output = world.node_tree.nodes.new("ShaderNodeOutputWorld")
     background = world.node_tree.nodes.new("ShaderNodeBackground")
-    background.inputs["Color"].default_value = (0.75, 0.78, 0.82, 1.0)
-    background.inputs["Strength"].default_value = 0.7
+    background.inputs["Color"].default_value = (0.8, 0.8, 0.8, 1.0)
+    background.inputs["Strength"].default_value = 0.75
     world.node_tree.links.new(background.outputs["Background"], output.inputs["Surface"])
     shading = scene.display.shading
     shading.light, shading.color_type = "STUDIO", "TEXTURE"
-    shading.show_cavity, shading.show_object_outline = True, False
-    shading.background_type, shading.background_color = "VIEWPORT", (0.9, 0.9, 0.9)
+    shading.show_object_outline = False
     if engine == "CYCLES":
         scene.cycles.device = "CPU"
         scene.cycles.samples = 16
         scene.cycles.use_denoising = False
-        scene.render.use_persistent_data = True
+        scene.cycles.max_bounces = 3
     elif engine == "EEVEE":
         scene.eevee.taa_render_samples = 16

@@ -25,10 +25,33 @@ os.environ.setdefault("TETRAVIEW_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "p
 os.environ.pop("TETRAVIEW_HOME", None)
 
 
+class Traces:
+    """What an extension could leave behind in a running Blender."""
+
+    def __init__(self) -> None:
+        import bpy
+
+        self.types = set(dir(bpy.types))
+        self.operators = set(dir(bpy.ops.tetraview))
+        self.scene_properties = {key for cls in (bpy.types.Scene, bpy.types.WindowManager, bpy.types.Object) for key in vars(cls)}
+        self.handlers = {key: len(value) for key, value in vars_of_handlers(bpy.app.handlers).items()}
+        self.path = list(sys.path)
+        self.threads = {thread.name for thread in threading.enumerate()}
+        self.modules = set(sys.modules)
+
+
+def vars_of_handlers(handlers) -> dict[str, list]:
+    """Every list of `bpy.app.handlers` by name."""
+    return {key: getattr(handlers, key) for key in dir(handlers) if isinstance(getattr(handlers, key), list)}
+
+
 class Extension:
     """The enabled extension."""
 
     name = ADDON
+
+    def __init__(self) -> None:
+        self.before: Traces | None = None  # of the process before the extension was enabled for the first time
 
     def module(self, path: str):
         """A module of the extension under the name Blender gives it: `ext.module("engine.types")`."""
@@ -64,6 +87,7 @@ def installed():
     folder.mkdir(parents=True)
     (folder / "tetraview").symlink_to(ROOT, target_is_directory=True)
     extension = Extension()
+    extension.before = Traces()
     extension.enable()
     try:
         yield extension

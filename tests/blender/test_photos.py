@@ -1,0 +1,100 @@
+"""Photo slots: told by name, exchanged, cleared; cut-outs belong to the photos they were made from."""
+
+from __future__ import annotations
+
+import bpy
+import pytest
+
+from .conftest import PHOTOS
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["front.png", "right.png", "back.png", "left.png"],
+        ["Van_FRONT_01.jpg", "Van_Left_02.jpg", "van-rear.jpeg", "van right.webp"],
+        ["01 vorne.png", "02 rechts.png", "03 hinten.png", "04 links.png"],
+    ],
+)
+def test_sides_are_told_by_the_words_in_the_names(ext, names):
+    assigned = ext.module("operators.properties").assign_by_name([f"/photos/back of house/{name}" for name in names])
+    assert set(assigned) == {"front", "right", "back", "left"}
+    assert len(set(assigned.values())) == 4
+    assert all(any(word in assigned["back"].rpartition("/")[2].lower() for word in ("back", "rear", "hinten")) for _ in [0])
+
+
+def test_a_name_that_tells_nothing_or_two_sides_is_left_out(ext):
+    assign = ext.module("operators.properties").assign_by_name
+    assert assign(["a/front.png", "b/front.png", "bright.png", "front_left.png", "IMG_1.jpg", "right.png"]) == {
+        "right": "right.png"
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["red_van_front", "red_van_right", "red_van_back", "red_van_left"], "Red Van"),
+        (["front", "right", "back", "left"], "Object"),
+        (["IMG_1", "IMG_2", "IMG_3", "IMG_4"], "Object"),
+    ],
+)
+def test_the_object_is_named_by_what_the_photos_share(ext, names, expected):
+    assert ext.module("operators.properties").name_from_photos({name: f"/x/{name}.png" for name in names}) == expected
+
+
+def test_choose_photos_fills_the_slots(ext):
+    folder = PHOTOS["front"].rpartition("/")[0]
+    files = [{"name": f"{name}.png"} for name in PHOTOS]
+    assert bpy.ops.tetraview.choose_photos(directory=folder, files=files) == {"FINISHED"}
+    assert ext.settings.photos() == PHOTOS
+
+
+def test_choose_photos_says_when_no_name_tells_a_side(ext):
+    with pytest.raises(RuntimeError, match="rename them"):
+        bpy.ops.tetraview.choose_photos(directory="/x", files=[{"name": "IMG_1.jpg"}])
+    assert ext.settings.photos() == {}
+
+
+def test_choose_swap_and_clear_one_photo(ext):
+    assert bpy.ops.tetraview.choose_photo(view="left", filepath=PHOTOS["left"]) == {"FINISHED"}
+    bpy.ops.tetraview.swap(first="left", second="right")
+    assert ext.settings.photos() == {"right": PHOTOS["left"]}
+    bpy.ops.tetraview.clear_photo(view="right")
+    assert ext.settings.photos() == {}
+
+
+def test_a_changed_photo_or_method_forgets_the_cut_outs(ext, photos):
+    for change in (lambda: setattr(ext.settings, "left", photos["right"]), lambda: setattr(ext.settings, "cutout", "plain")):
+        ext.status.show_views("/views", photos, ("The front photo is blurred.",), "key")
+        assert ext.status.views() == photos
+        change()
+        assert ext.status.views() == {}
+        assert ext.status.warnings == ext.status.views_dir == ""
+
+
+def test_presets_set_the_budget_and_follow_it(ext):
+    assert ext.settings.poly_preset == "GAME"
+    ext.settings.poly_preset = "DRAFT"
+    assert ext.settings.poly_budget == 2_000
+    ext.settings.poly_budget = 3_333
+    assert ext.settings.poly_preset == "CUSTOM"
+    ext.settings.poly_preset = "CUSTOM"
+    assert ext.settings.poly_budget == 3_333
+
+
+def test_settings_become_a_request_and_come_back_from_it(ext, photos):
+    ext.settings.poly_budget, ext.settings.texture_px, ext.settings.seed, ext.settings.cutout = 4321, "512", 7, "alpha"
+    ext.settings.elevation = 0.1234
+    request = ext.settings.request(bpy.context, "/out")
+    request.check()
+    assert (request.photos, request.poly_budget, request.texture_px, request.seed) == (photos, 4321, 512, 7)
+    assert request.elevation_deg == pytest.approx(7.07, abs=0.001)
+    bpy.ops.scene.new(type="NEW")
+    bpy.context.scene.tetraview.adopt(request)
+    assert bpy.context.scene.tetraview.request(bpy.context, "/out") == request
+
+
+def test_thumbnails_are_of_files_that_exist(ext, tmp_path):
+    icon_of = ext.module("panels.thumbnails").icon_of
+    assert icon_of(PHOTOS["front"]) == icon_of(PHOTOS["front"])
+    assert icon_of(str(tmp_path / "nothing.png")) == 0
