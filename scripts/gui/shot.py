@@ -35,9 +35,8 @@ def view_3d():
 
 def prepare():
     _, area, _, _ = view_3d()
-    for obj in list(bpy.data.objects):
-        if obj.type == "MESH":
-            bpy.data.objects.remove(obj)
+    for obj in list(bpy.data.objects):  # the start-up scene's cube, camera and light
+        bpy.data.objects.remove(obj)
     space = area.spaces.active
     space.show_region_ui = True
     space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "STUDIO"
