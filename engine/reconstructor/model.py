@@ -50,7 +50,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         self,
         input_px: int = 128,
         patch_px: int = 4,
-        channels: tuple[int, ...] = (64, 128, 192),
+        channels: tuple[int, ...] = (64, 96, 160),
         blocks_per_level: int = 2,
         attention_px: int = 16,
         head_dim: int = 32,

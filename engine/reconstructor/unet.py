@@ -30,32 +30,21 @@ class AxisMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, C, H, W] -> the same shape."""
-        xy, xz, yz = x.unbind(1)  # [B, C, rows, columns]
-        along_x = {"xy": xy.mean(2), "xz": xz.mean(2)}  # [B, C, X]: rows averaged away
-        along_y = {"xy": xy.mean(3), "yz": yz.mean(2)}
-        along_z = {"xz": xz.mean(3), "yz": yz.mean(3)}
-
-        def mapped(index: int, vector: Tensor) -> Tensor:
-            return self.maps[index](vector.transpose(1, 2)).transpose(1, 2)
-
-        return torch.stack(
-            [
-                xy + mapped(0, along_x["xz"])[:, :, None, :] + mapped(1, along_y["yz"])[:, :, :, None],
-                xz + mapped(0, along_x["xy"])[:, :, None, :] + mapped(1, along_z["yz"])[:, :, :, None],
-                yz + mapped(0, along_y["xy"])[:, :, None, :] + mapped(1, along_z["xz"])[:, :, :, None],
-            ],
-            1,
-        )
+        over_rows, over_columns = x.mean(3).transpose(2, 3), x.mean(4).transpose(2, 3)  # [B, 3, W, C], [B, 3, H, C]
+        (xy_x, xz_x, yz_y), (xy_y, xz_z, yz_z) = over_rows.unbind(1), over_columns.unbind(1)
+        along_columns = self.maps[0](torch.stack([xz_x, xy_x, xy_y], 1)).transpose(2, 3)  # what the partners know of x, x, y
+        along_rows = self.maps[1](torch.stack([yz_y, yz_z, xz_z], 1)).transpose(2, 3)  # of y, z, z
+        return x + along_columns[:, :, :, None, :] + along_rows[:, :, :, :, None]
 
 
 class ResidualBlock(nn.Module):
-    """Norm, activation, 3x3 convolution, twice, with axis exchange between; input [B * 3, C, H, W]."""
+    """Norm, activation, 3x3 convolution, twice, with axis exchange between if `mix`; input [B * 3, C, H, W]."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, mix: bool) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(_groups(in_channels), in_channels)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.mix = AxisMix(out_channels)
+        self.mix = AxisMix(out_channels) if mix else None
         self.norm_2 = nn.GroupNorm(_groups(out_channels), out_channels)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
@@ -64,7 +53,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_1(F.silu(self.norm_1(x)))
-        h = self.mix(h.unflatten(0, (-1, 3))).flatten(0, 1)
+        if self.mix is not None:
+            h = self.mix(h.unflatten(0, (-1, 3))).flatten(0, 1)
         return self.skip(x) + self.conv_2(F.silu(self.norm_2(h)))
 
 
@@ -92,16 +82,16 @@ class SlotAttention(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, each followed by attention where the level has it."""
+    """Residual blocks of one resolution; the first exchanges along the axes, the last is followed by attention if there is any."""
 
     def __init__(self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(c, channels) for c in in_channels)
-        self.attentions = nn.ModuleList(SlotAttention(channels, size_px, head_dim) for _ in in_channels) if attention else None
+        self.blocks = nn.ModuleList(ResidualBlock(c, channels, mix=index == 0) for index, c in enumerate(in_channels))
+        self.attention = SlotAttention(channels, size_px, head_dim) if attention else None
 
     def step(self, index: int, x: Tensor) -> Tensor:
         x = self.blocks[index](x)
-        return self.attentions[index](x) if self.attentions is not None else x
+        return self.attention(x) if self.attention is not None and index == len(self.blocks) - 1 else x
 
 
 class PlaneUNet(nn.Module):
@@ -149,7 +139,7 @@ class PlaneUNet(nn.Module):
             current = width
             if level < len(channels) - 1:
                 self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-        self.middle = Level([current], current, sizes[-1], True, head_dim)
+        self.middle = Level([current, current], current, sizes[-1], True, head_dim)
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, (width, size) in reversed(list(enumerate(zip(channels, sizes, strict=True)))):
             inputs = []
@@ -158,7 +148,8 @@ class PlaneUNet(nn.Module):
                 current = width
             self.up.append(Level(inputs, width, size, size <= attention_px, head_dim))
             if level > 0:
-                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+                current = channels[level - 1]
+                self.upsample.append(nn.Conv2d(width, current, 1))
         self.norm_out = nn.GroupNorm(_groups(current), current)
         self.conv_out = nn.Conv2d(current, plane_channels * self.upscale**2, 3, padding=1)
 
@@ -175,11 +166,12 @@ class PlaneUNet(nn.Module):
                 skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
-        x = self.middle.step(0, x)
+        for index in range(len(self.middle.blocks)):
+            x = self.middle.step(index, x)
         for level, stage in enumerate(self.up):
             for index in range(len(stage.blocks)):
                 x = stage.step(index, torch.cat([x, skips.pop()], 1))
             if level < len(self.upsample):
-                x = self.upsample[level](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+                x = F.interpolate(self.upsample[level](x), scale_factor=2.0, mode="nearest")
         planes = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.upscale)
         return planes.unflatten(0, (batch, 3))

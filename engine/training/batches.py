@@ -33,8 +33,8 @@ class BatchConfig:
         mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
     """
 
-    objects: int = 8
-    rays: int = 256
+    objects: int = 6
+    rays: int = 320
     foreground: float = 0.6
     jittered: float = 0.3
     imperfect_masks: float = 0.4
