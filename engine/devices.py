@@ -51,13 +51,15 @@ def usable_devices() -> list[str]:
 
 
 def use_all_cores() -> int:
-    """Let torch use every core this process may run on; returns their number."""
+    """Let torch use every core this process may run on, or as many as `OMP_NUM_THREADS` says; returns the number of threads."""
     import torch
 
+    asked = os.environ.get("OMP_NUM_THREADS", "")
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    torch.set_num_threads(cores)
-    return cores
+    threads = int(asked) if asked.isdigit() and int(asked) > 0 else cores
+    torch.set_num_threads(threads)
+    return threads
 
 
 def _computes(device: str) -> bool:

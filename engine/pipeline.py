@@ -187,7 +187,9 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress) ->
     else:
         from .photos.intake import prepare_views
 
-        prepared = prepare_views(request.photos, cutout=request.cutout, view_px=VIEW_PX, on_progress=report)
+        prepared = prepare_views(
+            request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report
+        )
         views, warnings, same_place = {name: prepared.images[name] for name in VIEW_NAMES}, tuple(prepared.warnings), False
     for name, image in views.items():
         if same_place:

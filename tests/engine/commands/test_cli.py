@@ -1,0 +1,246 @@
+"""The command line, run as a person runs it: exit statuses, messages, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from tetraview.engine import cli
+from tetraview.engine.commands import doctor, orbit
+from tetraview.engine.commands.reconstruct import photos_in_folder
+from tetraview.engine.errors import EngineError, InvalidRequestError
+from tetraview.engine.library import JobFolder
+from tetraview.engine.types import PHASES, VIEW_NAMES
+
+from ..process.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a tiny model, photos and framed views, to run commands in."""
+    import torch
+    from tetraview.engine.reconstructor import Reconstructor
+
+    folder = tmp_path_factory.mktemp("place")
+    torch.manual_seed(0)
+    model = Reconstructor(**TINY)
+    with torch.no_grad():
+        model.decoder.sdf.weight.zero_()
+        model.decoder.sdf.bias.fill_(0.5)
+    model.save_pretrained(folder / "model")
+    for kind, mode, background in (("photos", "RGB", "#dde0e4"), ("views", "RGBA", None)):
+        (folder / kind).mkdir()
+        for name in VIEW_NAMES:
+            image = Image.new(mode, (128, 128), background)
+            ImageDraw.Draw(image).ellipse((40, 40, 88, 88), fill=(40, 90, 200))
+            image.save(folder / kind / f"{name}.png")
+    return folder
+
+
+def tetraview(*words: str | Path, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, with its home under `cwd`."""
+    environment = {**os.environ, "TETRAVIEW_HOME": str(cwd / "home")}
+    command = [sys.executable, "-m", "tetraview", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def finished(place) -> subprocess.CompletedProcess[str]:
+    """A whole run into `place/out`."""
+    options = ("--poly-budget", "500", "--texture", "256", "--model", "model", "--seed", "3")
+    return tetraview("reconstruct", "--views", "views", "-o", "out", *options, cwd=place)
+
+
+def test_help_is_fast_and_names_the_commands(place):
+    result = tetraview("--help", cwd=place)
+    assert result.returncode == 0
+    for name in cli.SUMMARIES:
+        assert re.search(rf"^ +{name} ", result.stdout, re.M), name
+    script = "import sys, tetraview.engine.cli as cli; cli.build_parser('reconstruct'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["reconstruct", "orbit", "doctor"])
+def test_help_of_commands(name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: python -m tetraview" in shown and max(map(len, shown.splitlines())) < 140
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["dance"], ["reconstruct"], ["reconstruct", "one.png", "two.png"], ["reconstruct", "a", "--views", "b"],
+        ["reconstruct", "a", "--front", "b"], ["reconstruct", "a", "--texture", "77"], ["reconstruct", "a", "--stop-after", "lunch"],
+        ["orbit"], ["orbit", "x", "-o", "x.mp3"], ["orbit", "x", "-o", "x.gif", "--frames", "0"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_with_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_reconstruct_leaves_the_promised_files(place, finished):
+    assert finished.returncode == 0, finished.stderr
+    job = JobFolder(place / "out")
+    assert finished.stdout.splitlines()[0] == str(job.glb)
+    assert job.glb.read_bytes()[:4] == b"glTF"
+    request = json.loads(job.request.read_text())
+    assert (request["poly_budget"], request["texture_px"], request["seed"]) == (500, 256, 3)
+    assert set(json.loads(job.timings.read_text())) == {*PHASES, "total"}
+    assert all(path.is_file() for path in job.view_paths.values())
+    assert "100%" in finished.stderr and "Traceback" not in finished.stderr
+    assert (place / "home" / "history.json").is_file()
+
+
+def test_events_are_one_json_object_a_line(place):
+    result = tetraview("reconstruct", "photos", "-o", "cut", "--stop-after", "photos", "--events", "json", cwd=place)
+    assert result.returncode == 0, result.stderr
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["type"] for event in events][-1] == "Views" and {event["type"] for event in events[:-1]} == {"Progress"}
+    assert {Path(path).parent for path in events[-1]["paths"].values()} == {place / "cut" / "views"}
+
+
+def test_without_output_a_job_is_made_in_the_home(place):
+    result = tetraview("reconstruct", "--views", "views", "--stop-after", "photos", cwd=place)
+    assert result.returncode == 0, result.stderr
+    folder = Path(result.stdout.split(": ")[1].strip())
+    assert folder.parent == place / "home" / "jobs" and (folder / "views" / "front.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["reconstruct", "nowhere"], "is not a folder"),
+        (["reconstruct", "a.png", "b.png", "c.png", "d.png"], "a.png"),
+        (["reconstruct", "--front", "photos/front.png"], "right and back and left"),
+        (["reconstruct", "photos", "--poly-budget", "7"], "out of range"),
+        (["reconstruct", "photos", "--device", "abacus"], "Unknown device"),
+        (["reconstruct", "--views", "views", "--model", "nowhere"], "no reconstructor weights"),
+        (["orbit", "nowhere", "-o", "x.gif"], "holds no asset"),
+        (["orbit", "nowhere.glb", "-o", "x.gif"], "no file"),
+        (["orbit", "out", "-o", "x.gif", "--background", "plaid"], "no colour"),
+    ],
+)
+def test_failures_exit_with_1_and_one_sentence(place, words, sentence, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("TETRAVIEW_HOME", str(place / "home"))
+    assert cli.main([*words, *(["-o", "failed"] if words[0] == "reconstruct" else [])]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1 and sentence in errors[0] and lines[-1] == errors[0]
+
+
+def test_unexpected_errors_are_a_sentence_unless_debugging(monkeypatch, capsys):
+    def broken(args):
+        raise ZeroDivisionError("by us")
+
+    monkeypatch.setattr(doctor, "run", broken)
+    assert cli.main(["doctor"]) == 1
+    assert "ZeroDivisionError: by us" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["--debug", "doctor"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_interrupt_exits_with_130_and_no_asset(place):
+    environment = {**os.environ, "TETRAVIEW_HOME": str(place / "home")}
+    words = ["reconstruct", "--views", "views", "-o", "stopped", "--model", "model", "--events", "json"]
+    command = [sys.executable, "-m", "tetraview", *words]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, cwd=place, env=environment, stdout=pipe, stderr=pipe, text=True)
+    while '"planes"' not in child.stdout.readline():
+        pass
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, log = child.communicate(timeout=60)
+    assert child.returncode == 130 and log.splitlines()[-1] == "interrupted"
+    assert not (place / "stopped" / "asset.glb").exists()
+
+
+def test_doctor_passes_only_if_reconstruct_can_run(place):
+    good = tetraview("doctor", "--model", "model", cwd=place)
+    assert good.returncode == 0 and re.search(r"sha256 [0-9a-f]{64}", good.stdout) and "threads" in good.stdout
+    bad = tetraview("doctor", "--model", "nowhere", cwd=place)
+    assert bad.returncode == 1 and "PROBLEM: There are no reconstructor weights" in bad.stdout
+
+
+def test_doctor_hides_the_home_folder(monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/jane"))
+    assert doctor.anonymise("python: /home/jane/x/python") == "python: ~/x/python"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ""])
+def test_orbit_of_a_job(place, finished, suffix, monkeypatch, capsys):
+    assert finished.returncode == 0, finished.stderr
+    monkeypatch.chdir(place)
+    output = place / f"orbit{suffix}"
+    assert cli.main(["orbit", "out", "-o", str(output), "--frames", "6", "--size", "64", "--seconds", "1.2"]) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    if suffix in (".gif", ".webp"):
+        with Image.open(output) as image:
+            assert image.n_frames == 6 and image.size == (64, 64) and image.info["loop"] == 0
+            image.seek(1)
+            image.load()
+            assert image.info["duration"] == 200
+            frame = np.asarray(image.convert("RGB"))
+    elif suffix == ".png":
+        with Image.open(output) as sheet:
+            assert sheet.size == (3 * 64, 2 * 64)
+            frame = np.asarray(sheet.convert("RGB"))[:64, :64]
+    else:
+        frames = sorted(output.iterdir())
+        assert [path.name for path in frames] == [f"frame_{i:04d}.png" for i in range(6)]
+        frame = np.asarray(Image.open(frames[0]).convert("RGB"))
+    assert (frame[:4, :4] > 245).all()  # white ground
+    middle = frame[32, 32].astype(int)
+    assert middle[2] > middle[0] + 50  # the blue ball
+
+
+def test_orbit_of_a_glb_shows_the_same_object(place, finished):
+    assert finished.returncode == 0, finished.stderr
+    from_job, from_glb = orbit.load_source(place / "out"), orbit.load_source(place / "out" / "asset.glb")
+    spread = [np.ptp(mesh.verts, axis=0) for mesh in (from_job, from_glb)]
+    assert np.allclose(spread[0] / spread[0].max(), spread[1] / spread[1].max(), atol=0.01)
+    assert len(from_job.faces) == len(from_glb.faces)
+
+
+def test_orbit_of_the_field(place, finished, monkeypatch):
+    assert finished.returncode == 0, finished.stderr
+    monkeypatch.chdir(place)
+    words = ["--volumetric", "--frames", "1", "--size", "32", "--background", "none"]
+    assert cli.main(["orbit", "out", "-o", "field.png", *words]) == 0
+    pixels = np.asarray(Image.open(place / "field.png"))
+    assert pixels.shape == (32, 32, 4) and pixels[0, 0, 3] == 0 and pixels[16, 16, 3] > 128
+
+
+def test_damaged_assets_are_named(tmp_path):
+    job = JobFolder(tmp_path)
+    job.asset.write_bytes(b"no archive")
+    Image.new("RGB", (4, 4)).save(job.albedo)
+    with pytest.raises(EngineError, match="damaged"):
+        orbit.load_source(tmp_path)
+
+
+def test_photos_in_folder_by_name_whatever_case_and_suffix(tmp_path):
+    for name in ("Front.JPG", "right.png", "back.webp", "notes.txt", "left.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert {name: Path(path).name for name, path in photos_in_folder(tmp_path).items()} == {
+        "front": "Front.JPG", "right": "right.png", "back": "back.webp",
+    }  # fmt: skip
+    (tmp_path / "front.png").write_bytes(b"")
+    with pytest.raises(InvalidRequestError, match="two photos of the front view"):
+        photos_in_folder(tmp_path)
