@@ -116,10 +116,19 @@ def check_views(views: Mapping[str, UInt8Array]) -> list[str]:
                 f"The outlines of the {one} and {other} photos are not mirror images of each other: "
                 "check that each photo is in its place and that nothing moved between them."
             )
-    for i, one in enumerate(VIEW_NAMES):
-        for other in VIEW_NAMES[i + 1 :]:
-            if np.array_equal(views[one], views[other]):
-                found.append(f"The {one} and {other} photos are the same picture: fine only if the object looks alike from both sides.")
+    return found
+
+
+def check_repeats(photos: Mapping[str, UInt8Array]) -> list[str]:
+    """Warnings about one picture given for several views; photos are uint8 [H, W, 4] as loaded."""
+    found = []
+    left = [name for name in VIEW_NAMES if name in photos]
+    while left:
+        same = [name for name in left if np.array_equal(photos[left[0]], photos[name])]
+        left = [name for name in left if name not in same]
+        if len(same) > 1:
+            names = f"{', '.join(same[:-1])} and {same[-1]}"
+            found.append(f"The {names} photos are the same picture: fine only if the object looks alike from there.")
     return found
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..cameras import RIG_ELEVATION_DEG
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
-from .checks import check_photo, check_views
+from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
 from .framing import frame_views, subject_box
 from .load import load_photo
@@ -59,12 +59,13 @@ def prepare_views(
     missing = [name for name in VIEW_NAMES if name not in photos]
     if missing:
         raise PhotoError(f"No photo for the {' and '.join(missing)} view: choose one for each of the four sides.")
+    loaded: dict[str, UInt8Array] = {}
     cutouts: dict[str, UInt8Array] = {}
     warnings: list[str] = []
     for index, name in enumerate(VIEW_NAMES):
         report(index / (len(VIEW_NAMES) + 1), f"Cutting out the {name} view")
         file = Path(photos[name]).name
-        photo = load_photo(photos[name])
+        photo = loaded[name] = load_photo(photos[name])
         cut = cut_out_with_facts(photo, cutout, name=f"The {name} photo {file}")
         if subject_box(cut.rgba) is None:
             raise PhotoError(
@@ -74,6 +75,6 @@ def prepare_views(
         cutouts[name] = cut.rgba
     report(len(VIEW_NAMES) / (len(VIEW_NAMES) + 1), "Bringing the views to one frame")
     images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
-    warnings += check_views(images)
+    warnings += check_views(images) + check_repeats(loaded)
     report(1.0, "The four views are ready")
     return PreparedViews(images, tuple(dict.fromkeys(warnings)))
