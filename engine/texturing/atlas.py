@@ -82,7 +82,7 @@ class _Surface:
 
 
 def _flatten_without_overlap(surface: _Surface, charts: Int64Array, changed: Int64Array, corner_uvs: Float64Array) -> Int64Array:
-    """Flatten the charts of the faces `changed`, writing `corner_uvs` [F, 3, 2]; returns the charts, cut where they overlapped."""
+    """Flatten the charts of the faces `changed` into `corner_uvs` [F, 3, 2]; returns the charts, cut where they overlapped."""
     while len(changed):
         numbers, local = np.unique(charts[changed], return_inverse=True)
         part = (surface.verts, surface.faces[changed], local, surface.normals[changed], surface.areas[changed])

@@ -18,8 +18,10 @@ from scipy.sparse.csgraph import connected_components
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 
-PATCH_SIZE = 0.06
+PATCH_SIZE = 0.1
 """Features smaller than about this share of the object's size do not become charts of their own."""
+SMALL_SHARE = 0.012
+"""Charts below this share of the surface join a neighbour even where that foreshortens them."""
 LOWEST_COSINE = 0.2
 """Least cosine between a face's normal and its chart's direction; the flattened face keeps this share of its area."""
 
@@ -136,6 +138,8 @@ def _smooth(
     """Give faces the label of a neighbour where that shortens seams more than it costs in facing."""
     labels = labels.copy()
     neighbours = adjacency.neighbours
+    if len(seam_cost) == 0:
+        return labels
     price = np.where(neighbours >= 0, seam_cost[adjacency.neighbour_edge], 0)
     active = np.arange(len(labels))
     for sweep in range(sweeps):
@@ -171,7 +175,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
         keys, counts = np.unique(np.sort(crossing, axis=1), axis=0, return_counts=True)
         for (a, b), n in zip(keys.tolist(), counts.tolist(), strict=True):
             borders[a][b] = borders[b][a] = n
-    small = 0.004 * areas.sum()
+    small = SMALL_SHARE * areas.sum()
     queue = sorted(range(n_charts), key=lambda c: chart_area[c])
     owner = list(range(n_charts))
     while queue:

@@ -1,7 +1,7 @@
 """Packing charts into the unit square: largest first, each at the lowest free place of a bitmap, in four turns.
 
 Charts are bitmaps of cells, so small ones settle in the bays and holes of large ones. The largest scale at which all fit
-is found by bisection.
+is found by trying.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ GUTTER_PX = 4
 """Least distance between charts, pixels of the texture."""
 _GRID = 256
 """Cells along a side of the packing's bitmap."""
+_LIKELY_FILL = 0.9
+"""Share of the bitmap, gutters included, that the search for the scale starts from."""
+_SCALE_STEP = 1.03
 
 
 @dataclass(frozen=True)
@@ -82,22 +85,25 @@ def pack(
     layout = Layout(turn_upright(uvs, chart_of_uv), uv_faces, chart_of_uv, border_edges)
     side = min(_GRID, texture_px // 2)
     gap = -(-GUTTER_PX * side // texture_px)  # cells
-    extent = layout.extent
-    area = max(float(_area(layout)), 1e-12)
-    high = min(side * np.sqrt(0.95 / area), (side - gap - 2) / max(float(extent.max()), 1e-9))
-    scale, low, best = min(high, side * np.sqrt(0.74 / area)), 0.0, None
-    for _ in range(7):
-        placed = _pack_at(layout, scale, side, gap)
-        if placed is None:
-            high = scale
-        else:
-            best, low = placed, scale
-        if low > 0 and high / low < 1.02:
-            break
-        scale = min((low + high) / 2, low * 1.05) if low > 0 else scale * 0.95
-    while best is None:  # hundreds of specks: shrink until they fit
-        scale *= 0.85
+    area = max(_area(layout), 1e-12)
+    longest = (side - gap - 2) / max(float(layout.extent.max()), 1e-9)
+    scale = side * np.sqrt(0.75 / area)
+    for _ in range(2):  # to where the charts and their gutters take a share of the bitmap that has a chance to fit
+        cells = sum(float(_with_gap(mask, gap).sum()) for mask in _masks(layout, layout.uvs * scale))
+        scale *= np.sqrt(_LIKELY_FILL * side * side / cells)
+    scale = min(scale, longest)
+    best = _pack_at(layout, scale, side, gap)
+    while best is None:
+        scale /= _SCALE_STEP
         best = _pack_at(layout, scale, side, gap)
+        if best is not None:
+            return (best / side).astype(np.float32)
+    while scale < longest:
+        scale = min(scale * _SCALE_STEP, longest)
+        larger = _pack_at(layout, scale, side, gap)
+        if larger is None:
+            break
+        best = larger
     return (best / side).astype(np.float32)
 
 
@@ -119,8 +125,11 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
         for turn in range(4 if masks[chart].size > 16 else 1):
             mask = _with_gap(np.rot90(masks[chart], turn), gap)
             found = _first_free(taken, mask)
-            if found is not None and (best is None or found[0] + len(mask) < best[0]):
-                best = (found[0] + len(mask), *found, turn, mask)
+            if found is None:
+                continue
+            cost = found[0] + len(mask) / 2 + found[1] / 4  # the middle low, then to the left
+            if best is None or cost < best[0]:
+                best = (cost, *found, turn, mask)
         if best is None:
             return None
         _, y, x, turns[chart], mask = best
