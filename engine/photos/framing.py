@@ -28,7 +28,7 @@ FILL = 0.95
 """Largest distance of the subject from the frame's centre, as a share of half the frame; a unit sphere's outline is at 0.964."""
 
 _RIG_RADIUS = 0.985  # a unit sphere's outline, and a soft edge
-_RIG_COHERENCE = 0.97  # the lowest of 80 true sets of rendered views was 0.971; a view 5 % too large falls below
+_RIG_COHERENCE = 0.97  # the lowest of 80 true sets of rendered views was 0.971; one view a quarter too small falls below
 _CLEARLY_BETTER = 0.01  # in coherence, before a rounder solid takes the place of the box
 _COARSE_PX = 128
 
