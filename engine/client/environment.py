@@ -94,7 +94,7 @@ def detect_variant(*, which: Callable[[str], str | None] = shutil.which) -> str:
     if tool is not None:
         try:
             flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # no console window on Windows
-            if subprocess.run([tool, "-L"], capture_output=True, timeout=20, creationflags=flags).returncode == 0:
+            if subprocess.run([tool, "-L"], capture_output=True, timeout=5, creationflags=flags).returncode == 0:
                 return "cuda"
         except (OSError, subprocess.TimeoutExpired):
             pass  # a driver that does not answer is none we could use
