@@ -1,6 +1,6 @@
 """Build the extension's zip with Blender's own builder, which the `bpy` wheel carries: validate, build, validate.
 
-    python scripts/build_extension.py --output dist
+Usage: python scripts/build_extension.py --output dist
 """
 
 from __future__ import annotations
