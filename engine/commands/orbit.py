@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=320, metavar="PX", help="side of a frame, pixels (default 320)")
     parser.add_argument("--elevation", type=float, default=20.0, metavar="DEG", help="of the camera, degrees (default 20)")
     parser.add_argument("--seconds", type=float, default=3.6, metavar="S", help="duration of one turn (default 3.6)")
-    parser.add_argument("--background", default="white", metavar="COLOUR", help='colour name, "#rrggbb" or "none" (default white)')
+    parser.add_argument("--background", default="white", metavar="COLOUR", help='name, "#rrggbb" or "none" (default white)')
     parser.add_argument("--unlit", action="store_true", help="the bare texture, without light")
     parser.add_argument("--volumetric", action="store_true", help="render the field of a job's views, before any mesh")
     parser.add_argument("--device", default="auto", metavar="NAME", help="for --volumetric: auto, cpu, cuda or mps")

@@ -46,7 +46,7 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def tetraview(*words: str | Path, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def tetraview(*words: str | Path, cwd: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, with its home under `cwd`."""
     environment = {**os.environ, "TETRAVIEW_HOME": str(cwd / "home")}
     command = [sys.executable, "-m", "tetraview", *map(str, words)]
@@ -82,7 +82,8 @@ def test_help_of_commands(name, capsys):
     "words",
     [
         [], ["dance"], ["reconstruct"], ["reconstruct", "one.png", "two.png"], ["reconstruct", "a", "--views", "b"],
-        ["reconstruct", "a", "--front", "b"], ["reconstruct", "a", "--texture", "77"], ["reconstruct", "a", "--stop-after", "lunch"],
+        ["reconstruct", "a", "--front", "b"], ["reconstruct", "a", "--texture", "77"],
+        ["reconstruct", "a", "--stop-after", "lunch"],
         ["orbit"], ["orbit", "x", "-o", "x.mp3"], ["orbit", "x", "-o", "x.gif", "--frames", "0"],
     ],
 )  # fmt: skip

@@ -77,7 +77,7 @@ def engine_home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def warm_engine(engine_home) -> Iterator[EngineProcess]:
     """One engine process for all tests that leave it alive."""
-    with EngineProcess(sys.executable, engine_home) as process:
+    with EngineProcess(sys.executable, engine_home, grace_s=60) as process:
         yield process
 
 

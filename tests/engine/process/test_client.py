@@ -27,7 +27,7 @@ from tetraview.engine.version import __version__
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
-def until(condition, timeout_s: float = 60) -> None:
+def until(condition, timeout_s: float = 200) -> None:
     """Wait until `condition()` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -85,7 +85,7 @@ def test_poll_never_blocks_and_done_comes_last(warm_engine, request_from_views):
 
 def test_jobs_run_one_after_the_other(warm_engine, request_from_views):
     jobs = [warm_engine.submit(request_from_views(f"job{i}"), stop_after="planes") for i in range(3)]
-    assert [isinstance(list(job.run(60))[-1], Planes) for job in jobs] == [True] * 3
+    assert [isinstance(list(job.run(300))[-1], Planes) for job in jobs] == [True] * 3
 
 
 def test_errors_arrive_as_their_class_and_the_process_lives_on(warm_engine, request_from_views, tmp_path):
@@ -133,11 +133,11 @@ def test_deaf_engine_is_killed_after_the_grace_period_and_restarted(tmp_path, re
         os.kill(engine.pid, signal.SIGSTOP)
         deaf = engine.pid
         job.cancel()
-        until(lambda: job.ended, 10)
+        until(lambda: job.ended, 30)
         with pytest.raises(CancelledError):
             list(job.run())
-        until(lambda: not lingering(deaf), 5)
-        assert list(engine.submit(request_from_views(), stop_after="photos").run(60))
+        until(lambda: not lingering(deaf), 30)
+        assert list(engine.submit(request_from_views(), stop_after="photos").run(300))
         assert engine.pid != deaf
 
 
@@ -154,7 +154,7 @@ def test_killed_engine_is_reported_at_once_with_its_log(own_engine, request_from
     assert any("INFO tetraview.engine" in line for line in caught.value.log_tail)
     assert caught.value.log_tail[-1] in str(caught.value)
     assert not own_engine.alive
-    assert list(own_engine.submit(request_from_views(), stop_after="photos").run(60))  # and it starts again
+    assert list(own_engine.submit(request_from_views(), stop_after="photos").run(300))  # and it starts again
 
 
 @posix
@@ -176,7 +176,7 @@ def test_silent_engine_is_stopped(tmp_path, request_from_views):
         os.kill(engine.pid, signal.SIGSTOP)
         with pytest.raises(EngineStoppedError, match=r"not answered for 1.5 seconds"):
             list(job.run())
-        until(lambda: not engine.alive, 5)
+        until(lambda: not engine.alive, 30)
 
 
 def test_engine_that_cannot_start(tmp_path, request_from_views):
@@ -201,15 +201,14 @@ def test_run_gives_up_after_its_timeout(own_engine, request_from_views):
 
 
 def test_close_ends_the_process_and_its_jobs(tmp_path, request_from_views):
-    engine = EngineProcess(sys.executable, tmp_path / "home")
-    job = engine.submit(request_from_views())
-    wait_for_phase(job, "photos")
-    pid = engine.pid
-    engine.close()
-    assert not engine.alive and not lingering(pid)
-    with pytest.raises(CancelledError):
-        list(job.run())
-    engine.close()  # twice does no harm
+    with EngineProcess(sys.executable, tmp_path / "home") as engine:
+        job = engine.submit(request_from_views())
+        wait_for_phase(job, "photos")
+        pid = engine.pid
+        engine.close()
+        assert not engine.alive and not lingering(pid)
+        with pytest.raises(CancelledError):
+            list(job.run())  # and the second close, on leaving, does no harm
 
 
 @posix
@@ -231,7 +230,7 @@ def test_engine_exits_when_its_parent_is_killed(tmp_path):
         pid = int(parent.stdout.readline())
         assert lingering(pid)
         parent.kill()
-    until(lambda: not lingering(pid), 6)
+    until(lambda: not lingering(pid), 30)
 
 
 class RawEngine:
@@ -284,7 +283,7 @@ def test_garbage_on_stdin_is_answered_not_fatal(tmp_path):
         engine.send(b'{"command": "ping", "token": 7}')
         assert engine.next("pong")["token"] == 7
         engine.child.stdin.close()
-        assert engine.child.wait(10) == 0
+        assert engine.child.wait(60) == 0
 
 
 def test_stray_prints_do_not_break_the_protocol(tmp_path, request_from_views):
