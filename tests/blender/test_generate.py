@@ -1,0 +1,255 @@
+"""The main job through the real operator and the real engine process: four photos to a mesh in the scene."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import pytest
+
+from .conftest import PHOTOS, ROOT
+
+BUDGET, TEXTURE_PX, SEED = 1500, 256, 3
+LIMIT_S = 300.0
+PHASES = ("photos", "planes", "mesh", "simplify", "unwrap", "texture", "asset")
+
+
+@pytest.fixture
+def small(ext, photos):
+    """A small job is set up in the panel."""
+    ext.settings.poly_budget, ext.settings.texture_px, ext.settings.seed = BUDGET, str(TEXTURE_PX), SEED
+    return ext
+
+
+def contents() -> dict[str, int]:
+    return {name: len(getattr(bpy.data, name)) for name in ("objects", "meshes", "materials", "images", "collections", "scenes")}
+
+
+def tick_until(run, condition):
+    """Tick as the modal timer does until `condition()` holds or the run ends; returns the last state."""
+    deadline = time.monotonic() + LIMIT_S
+    state = {"RUNNING_MODAL"}
+    while state == {"RUNNING_MODAL"} and not condition():
+        assert time.monotonic() < deadline, "no end in time"
+        started = time.monotonic()
+        state = run.tick(bpy.context)
+        assert state != {"RUNNING_MODAL"} or time.monotonic() - started < 1.0  # a tick never waits
+        time.sleep(0.02)
+    return state
+
+
+def start(ext):
+    run = ext.module("operators.task").TaskRun(ext.module("operators.generate").GenerateTask())
+    assert run.start(bpy.context)
+    return run
+
+
+def test_the_operator_makes_what_the_engine_makes(small, tmp_path):
+    bpy.context.scene.cursor.location = (1, 2, 3)
+    before = contents()
+    assert bpy.ops.tetraview.generate() == {"FINISHED"}
+    obj = bpy.context.view_layer.objects.active
+    command = [
+        os.environ["TETRAVIEW_ENGINE_PYTHON"], "-I", "-m", "tetraview", "reconstruct", *PHOTOS.values(), "-o", str(tmp_path),
+        "--poly-budget", str(BUDGET), "--texture", str(TEXTURE_PX), "--seed", str(SEED),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
+    asset = np.load(tmp_path / "asset.npz")
+
+    mesh = obj.data
+    co = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", co)
+    verts = co.reshape(-1, 3)
+    low, high = asset["verts"].min(0), asset["verts"].max(0)
+    assert np.allclose(verts, asset["verts"] - [*(low + high)[:2] / 2, low[2]], atol=1e-6)
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    assert np.array_equal(corners.reshape(-1, 3), asset["faces"])
+    uvs = np.empty(len(mesh.loops) * 2, np.float32)
+    mesh.uv_layers.active.uv.foreach_get("vector", uvs)
+    assert np.allclose(uvs.reshape(-1, 3, 2), asset["uvs"][asset["uv_faces"]], atol=1e-6)
+
+    assert 100 < len(mesh.polygons) <= BUDGET
+    assert mesh.validate(verbose=True) is False
+    assert tuple(obj.location) == (1, 2, 3)
+    assert min(corner[2] for corner in obj.bound_box) == pytest.approx(0, abs=1e-6)
+    image = mesh.materials[0].node_tree.nodes["Image Texture"].image
+    assert tuple(image.size) == (TEXTURE_PX, TEXTURE_PX)
+    assert {name: count - before[name] for name, count in contents().items()} == {
+        "objects": 1, "meshes": 1, "materials": 1, "images": 1, "collections": 1, "scenes": 0,
+    }  # fmt: skip
+    assert small.status.result_object == obj.name
+    assert f"{len(mesh.polygons):,} triangles" in small.status.note
+    assert set(small.status.views()) == set(PHOTOS)
+    assert json.loads(obj["tetraview_request"])["seed"] == SEED
+
+
+def test_one_undo_step_takes_everything_back_and_edit_mode_does_not_matter(small):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.ed.undo_push(message="before")
+    before = contents()
+    assert bpy.ops.tetraview.generate("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert contents()["objects"] == before["objects"] + 1
+    bpy.ops.ed.undo()
+    assert len(bpy.context.scene.objects) == before["objects"]
+    assert contents()["collections"] == before["collections"]
+    bpy.ops.ed.redo()
+    assert len(bpy.context.scene.objects) == before["objects"] + 1
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_cancelling_in_any_phase_leaves_the_scene_alone(small, phase):
+    before = contents()
+    run = start(small)
+    state = tick_until(run, lambda: small.status.phase == phase)
+    assert state == {"RUNNING_MODAL"}, (run.outcome, small.status.report)
+    assert not bpy.ops.tetraview.generate.poll()  # one job at a time
+    assert bpy.ops.tetraview.cancel() == {"FINISHED"}
+    asked = time.monotonic()
+    assert tick_until(run, lambda: False) == {"CANCELLED"}
+    assert time.monotonic() - asked < 30
+    assert not run.failed
+    assert small.status.note == "Generate mesh: cancelled."
+    assert small.status.error == ""
+    assert contents() == before
+
+
+def test_the_modal_operator_only_listens_to_its_timer_and_ends_with_the_mesh(small):
+    operators = small.module("operators.task")
+
+    class Driver(operators.TaskOperator):
+        """The operator's own functions, without the window loop that would call them."""
+
+        def report(self, level, text):
+            self.reported = (level, text)
+
+    driver, window_manager = Driver(), bpy.context.window_manager
+    driver._run = start(small)
+    driver._timer = window_manager.event_timer_add(0.1, window=bpy.context.window)
+    assert driver.modal(bpy.context, SimpleNamespace(type="MOUSEMOVE")) == {"PASS_THROUGH"}
+    state, deadline = {"PASS_THROUGH"}, time.monotonic() + LIMIT_S
+    fractions = [0.0]
+    while state == {"PASS_THROUGH"} and time.monotonic() < deadline:
+        state = driver.modal(bpy.context, SimpleNamespace(type="TIMER"))
+        fractions.append(small.status.fraction)
+        time.sleep(0.02)
+    assert state == {"FINISHED"}
+    assert driver.reported[0] == {"INFO"}
+    assert fractions == sorted(fractions)
+    assert bpy.context.view_layer.objects.active.name == small.status.result_object
+
+
+def test_a_killed_engine_is_an_error_in_words_and_the_next_run_works(small):
+    session = small.module("operators.session")
+    process = session.engine()
+
+    def kill_when_views_are_there():
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline:
+            folder = small.status.result_folder
+            if folder and Path(folder, "views", "left.png").exists():
+                process._child.kill()
+                return
+            time.sleep(0.02)
+
+    small.status.result_folder = ""
+    killer = threading.Thread(target=kill_when_views_are_there)
+    killer.start()
+    before = contents()
+    with pytest.raises(RuntimeError, match="engine stopped before the job was done"):
+        bpy.ops.tetraview.generate()
+    killer.join()
+    assert contents() == before
+    assert "killed by signal 9" in small.status.error or sys.platform == "win32"
+    assert "EngineStoppedError" in small.status.report
+    assert bpy.ops.tetraview.generate() == {"FINISHED"}
+    assert small.status.error == ""
+    assert session.engine().pid != process._child.pid or session.engine() is process
+
+
+def test_again_makes_the_same_mesh_and_settings_come_back(small):
+    bpy.ops.tetraview.generate()
+    first = bpy.context.view_layer.objects.active
+    small.settings.poly_budget = 50_000
+    for name in PHOTOS:
+        setattr(small.settings, name, "")
+    assert bpy.ops.tetraview.regenerate() == {"FINISHED"}
+    second = bpy.context.view_layer.objects.active
+    assert second != first
+    assert len(second.data.polygons) == len(first.data.polygons)
+    assert [tuple(v.co) for v in second.data.vertices] == [tuple(v.co) for v in first.data.vertices]
+    assert bpy.ops.tetraview.copy_settings() == {"FINISHED"}
+    assert small.settings.poly_budget == BUDGET
+    assert small.settings.photos() == PHOTOS
+
+
+def test_photos_that_are_gone_are_replaced_by_the_cut_outs_of_that_run(ext, tmp_path):
+    generate, request_type = ext.module("operators.generate"), ext.module("engine.types").GenerateRequest
+    views = tmp_path / "views"
+    views.mkdir()
+    gone = request_type(photos={name: f"/gone/{name}.png" for name in PHOTOS}, output_dir=str(tmp_path))
+    with pytest.raises(ext.module("engine.errors").InvalidRequestError, match="gone"):
+        generate.runnable_again(gone)
+    for name in PHOTOS:
+        (views / f"{name}.png").write_bytes(b"")
+    assert generate.runnable_again(gone).views_dir == str(views)
+
+
+def test_the_cut_outs_are_shown_first_and_used_by_the_next_run(small):
+    assert bpy.ops.tetraview.preview_cutout() == {"FINISHED"}
+    shown = small.status.views()
+    assert all(Path(path).is_file() for path in shown.values())
+    assert len(bpy.data.objects) == 0
+    run = start(small)
+    assert run.task._request.views_dir == str(Path(shown["front"]).parent)
+    assert tick_until(run, lambda: small.status.phase not in ("", "photos")) == {"RUNNING_MODAL"}
+    bpy.ops.tetraview.cancel()
+    tick_until(run, lambda: False)
+    assert small.status.views() == shown
+
+
+def test_switching_off_in_the_middle_stops_the_engine(small):
+    run = start(small)
+    process = small.module("operators.session").engine()
+    tick_until(run, lambda: small.status.phase == "photos")
+    assert process.alive
+    small.disable()
+    try:
+        assert not process.alive
+    finally:
+        small.enable()
+
+
+def test_nothing_is_written_into_the_package_folder(ext, photos):
+    def listing():
+        ignored = {
+            "__pycache__",
+            ".git",
+            ".venv",
+            ".venv-blender",
+            ".venv-blender-5",
+            ".pytest_cache",
+            ".ruff_cache",
+            "out",
+            "build",
+            "dist",
+        }
+        found = set()
+        for folder, names, files in os.walk(ROOT / "operators"):
+            names[:] = [name for name in names if name not in ignored]
+            found |= {os.path.join(folder, file) for file in files}
+        return found
+
+    before = listing()
+    bpy.ops.tetraview.preview_cutout()
+    assert listing() == before
+    assert ROOT not in Path(ext.status.views_dir).resolve().parents
