@@ -30,7 +30,9 @@ class PointDecoder(nn.Module):
         iso_density: Density, per world unit, at which the surface is taken to lie.
     """
 
-    def __init__(self, plane_channels: int, view_channels: int, views: int, hidden: int, octaves: int, iso_density: float) -> None:
+    def __init__(
+        self, plane_channels: int, view_channels: int, views: int, hidden: int, octaves: int, iso_density: float
+    ) -> None:
         super().__init__()
         self.octaves, self.views = octaves, views
         self.iso = math.log(iso_density)

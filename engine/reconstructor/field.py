@@ -81,10 +81,9 @@ class Field:
             points = chunk.to(torch.float32) * (2.0 / resolution) - 1
             gate, hull = self._gate(points)
             inside = chunk[gate]
-            hidden = sum(
-                (tables[k][inside[:, rows] * (resolution + 1) + inside[:, columns]] for k, (columns, rows) in enumerate(PLANE_AXES)),
-                start=torch.zeros((), device=points.device),
-            )
+            hidden = torch.zeros((), device=points.device)
+            for table, (columns, rows) in zip(tables, PLANE_AXES, strict=True):
+                hidden = hidden + table[inside[:, rows] * (resolution + 1) + inside[:, columns]]
             results.append(self._combine(points[gate], hidden, gate, hull))
         return torch.cat(results) if results else torch.zeros(0, device=ijk.device)
 

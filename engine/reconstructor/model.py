@@ -63,7 +63,15 @@ class Reconstructor(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.unet = PlaneUNet(
-            2 * RAW_CHANNELS, input_px, patch_px, tuple(channels), blocks_per_level, attention_px, head_dim, plane_channels, plane_px
+            in_channels=2 * RAW_CHANNELS,
+            input_px=input_px,
+            patch_px=patch_px,
+            channels=tuple(channels),
+            blocks_per_level=blocks_per_level,
+            attention_px=attention_px,
+            head_dim=head_dim,
+            plane_channels=plane_channels,
+            plane_px=plane_px,
         )
         self.view_encoder = ViewEncoder(shallow_channels)
         self.decoder = PointDecoder(plane_channels, RAW_CHANNELS + shallow_channels, 4, hidden, octaves, iso_density)
@@ -112,7 +120,6 @@ class Reconstructor(ModelMixin, ConfigMixin):
             raw: float [B, 4, S, S, 5], from `prepare`.
             elevation_deg: Elevation of the four cameras.
         """
-        batch = raw.shape[0]
         images = raw.permute(0, 1, 4, 2, 3)  # [B, 4, 5, S, S]
         front, right, back, left = images.unbind(1)
         slots = torch.stack([torch.cat([front, back.flip(-1)], 1), torch.cat([right, left.flip(-1)], 1)], 1)  # [B, 2, 10, S, S]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def _groups(channels: int) -> int:
-    return max(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= 4 or g == 1)
+    return max(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 4) or g == 1)
 
 
 class AxisMix(nn.Module):
@@ -73,8 +73,9 @@ class SlotAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B * 3, C, H, W] -> the same shape."""
-        _, channels, height, width = x.shape
-        tokens = self.norm(x).unflatten(0, (-1, 3)).permute(0, 1, 3, 4, 2).flatten(1, 3) + self.position  # [B, 3HW, C]
+        height, width = x.shape[-2:]
+        tokens = self.norm(x).unflatten(0, (-1, 3)).permute(0, 1, 3, 4, 2).flatten(1, 3)  # [B, 3HW, C]
+        tokens = tokens + self.position
         q, k, v = self.to_qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # [B, 3HW, C]
         out = self.to_out(mixed).unflatten(1, (3, height, width)).permute(0, 1, 4, 2, 3).flatten(0, 1)
@@ -82,7 +83,7 @@ class SlotAttention(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution; the first exchanges along the axes, the last is followed by attention if there is any."""
+    """Residual blocks of one resolution: the first exchanges along the axes, attention (if any) follows the last."""
 
     def __init__(self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int) -> None:
         super().__init__()

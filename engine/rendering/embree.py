@@ -67,7 +67,9 @@ class EmbreeMesh:
         distance = np.where(index >= 0, found["tfar"], np.inf).astype(np.float32)
         return Hits(index.reshape(shape), barycentrics.reshape(*shape, 3), distance.reshape(shape))
 
-    def occluded(self, origins: FloatArray, directions: FloatArray, max_distance: npt.NDArray[np.floating] | float) -> npt.NDArray[np.bool_]:
+    def occluded(
+        self, origins: FloatArray, directions: FloatArray, max_distance: npt.NDArray[np.floating] | float
+    ) -> npt.NDArray[np.bool_]:
         """Whether anything lies on each ray [N, 3] nearer than `max_distance` ([N] or scalar)."""
         limit = np.broadcast_to(np.asarray(max_distance, np.float32), origins.shape[:-1]).reshape(-1)
         hits = self.first_hits(origins, directions)

@@ -29,7 +29,9 @@ class Rendered:
     distances: Tensor
 
 
-def ray_samples(origins: Tensor, directions: Tensor, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def ray_samples(
+    origins: Tensor, directions: Tensor, samples: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Evenly spaced sample points where rays may cross the unit sphere.
 
     Args:

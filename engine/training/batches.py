@@ -31,6 +31,7 @@ class BatchConfig:
         jittered: Share of objects whose inputs are the jittered, half lit set.
         imperfect_masks: Share of the jittered ones whose silhouettes are also worn.
         mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
+    views: Whole target views an object, for the mesh stage; needs `mirror` and `turn` to be 0.
     """
 
     objects: int = 6
@@ -41,12 +42,23 @@ class BatchConfig:
     mirror: float = 0.5
     turn: float = 0.25
     recolour: float = 0.3
+    views: int = 0
+
+
+@dataclass(frozen=True)
+class TargetView:
+    """One view of one object: c2w float32 [4, 4]; colour on white float32 [px, px, 3], alpha and depth float32 [px, px]."""
+
+    c2w: FloatArray
+    colour: FloatArray
+    alpha: FloatArray
+    depth: FloatArray
 
 
 @dataclass(frozen=True)
 class Batch:
     """raw [B, 4, S, S, 5]; and of R rays: batch_index [R], origins and directions [R, 3], colour [R, 3] on white, alpha [R],
-    depth [R] (0 where nothing is hit)."""
+    depth [R] (0 where nothing is hit). views: of each object, whole target views (mesh stage)."""
 
     raw: Tensor
     batch_index: Tensor
@@ -55,10 +67,12 @@ class Batch:
     colour: Tensor
     alpha: Tensor
     depth: Tensor
+    views: tuple[tuple[TargetView, ...], ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "views"}
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}, views=self.views)
 
 
 def wear_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -88,8 +102,10 @@ def target_rays(c2w: FloatArray, pixels: npt.NDArray[np.int64], px: int) -> tupl
     return c2w[:, :3, 3].astype(np.float32), directions.astype(np.float32)
 
 
-def draw_object(item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, input_px: int, rng: np.random.Generator) -> list[FloatArray]:
-    """One object's part of a batch: raw, origins, directions, colour, alpha, depth."""
+def draw_object(
+    item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, input_px: int, rng: np.random.Generator
+) -> tuple[list[FloatArray], tuple[TargetView, ...]]:
+    """One object's part of a batch: raw, origins, directions, colour, alpha, depth; and whole views."""
     jittered = rng.random() < config.jittered
     views = np.array(item["inputs"][1 if jittered else 0])  # type: ignore[call-overload]
     if jittered and rng.random() < config.imperfect_masks:
@@ -114,24 +130,33 @@ def draw_object(item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, i
         cos, sin = [(0, -1), (-1, 0), (0, 1)][quarter - 1]  # turn by -90 * quarter degrees about z
         turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
         origins, directions = origins @ turn.T, directions @ turn.T
+    whole = [int(i) for i in rng.choice(count, config.views, replace=False)]
+    pictures = np.asarray(targets)[whole].astype(np.float32) / 255  # [views, px, px, 4]
     if rng.random() < config.recolour:
         order, gain, offset = recolour_map(rng)
         colour = np.clip(colour[:, order] * gain + offset, 0, 1)
+        pictures[..., :3] = np.clip(pictures[..., order] * gain + offset, 0, 1)
         recoloured = np.clip(views[..., order] * gain + offset * 255, 0, 255).astype(np.uint8)
         views = np.concatenate([recoloured, views[..., 3:]], -1)
     raw = Reconstructor.prepare(np.ascontiguousarray(views), input_px)
     on_white = colour * alpha[:, None] + 1 - alpha[:, None]
     hit = np.asarray(depth).reshape(-1)[pixels].astype(np.float32)
-    return [raw, origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit]
+    whole_views = tuple(
+        TargetView(cameras[i], p[..., :3] * p[..., 3:] + 1 - p[..., 3:], p[..., 3], np.asarray(depth[i], np.float32))
+        for i, p in zip(whole, pictures, strict=True)
+    )
+    return [raw, origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit], whole_views
 
 
 def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: FloatArray, rng: np.random.Generator) -> Batch:
     """Objects drawn by `weights` [len(cache)] (they sum to one), each with its rays."""
     chosen = rng.choice(len(weights), config.objects, p=weights)
-    parts = [draw_object(cache[int(i)], config, input_px, rng) for i in chosen]
+    drawn = [draw_object(cache[int(i)], config, input_px, rng) for i in chosen]
+    parts = [part for part, _ in drawn]
     columns = [torch.from_numpy(np.concatenate([part[k] for part in parts])) for k in range(1, 6)]
     index = torch.arange(config.objects).repeat_interleave(config.rays)
-    return Batch(torch.from_numpy(np.stack([part[0] for part in parts])), index, *columns)
+    raw = torch.from_numpy(np.stack([part[0] for part in parts]))
+    return Batch(raw, index, *columns, views=tuple(views for _, views in drawn))
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
@@ -150,7 +175,7 @@ def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
                         continue
                 if stop.is_set():
                     return
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+        except BaseException as error:
             ready.put(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..reconstructor import Reconstructor
+from ..reconstructor.encoded import Encoded
 from ..rendering.volumetric import Rendered, composite, ray_samples
 from .batches import Batch
 
@@ -31,11 +32,10 @@ class LossConfig:
     keep_behind: float = 0.3
 
 
-def render_batch(model: Reconstructor, batch: Batch, config: LossConfig, generator: torch.Generator, bf16: bool) -> Rendered:
+def render_batch(
+    model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator
+) -> Rendered:
     """Render the batch's rays, decoding only samples inside the visual hull."""
-    device_type = batch.raw.device.type
-    with torch.autocast(device_type, torch.bfloat16, enabled=bf16):
-        encoded = model.encode_batch(batch.raw)
     points, distances = ray_samples(batch.origins, batch.directions, config.samples, generator)
     inside = points.square().sum(-1) < 1
     keep = torch.rand(len(inside), 1, generator=generator, device=inside.device) < config.keep_behind

@@ -1,4 +1,7 @@
-"""Stage one of the reconstructor: volumetric training, in a time budget, resumable to the step, on CPU or CUDA."""
+"""Training of the reconstructor, in a time budget, resumable to the step, on CPU or CUDA.
+
+Stage one is volumetric; stage two adds the loss of the extracted mesh (`mesh_loss`), starting from stage one's weights.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ..rendering.volumetric import render_field
 from .batches import Batch, BatchConfig, draw_batch, prefetch
 from .curves import CurveLog
 from .losses import LossConfig, render_batch, volumetric_loss
+from .mesh_loss import MeshLossConfig, mesh_loss, single
 from .view_cache import ViewCache
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,17 @@ class TrainConfig:
     seed: int = 0
     batch: BatchConfig = field(default_factory=BatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    mesh: MeshLossConfig = field(default_factory=MeshLossConfig)
+
+    @property
+    def is_mesh_stage(self) -> bool:
+        return self.batch.views > 0
+
+
+def mesh_stage(minutes: float = 10.0, seed: int = 0) -> TrainConfig:
+    """The settings of stage two: few objects, whole views, a tenth of the rate."""
+    batch = BatchConfig(objects=3, rays=192, jittered=0.2, mirror=0.0, turn=0.0, views=2)
+    return TrainConfig(minutes=minutes, learning_rate=2e-4, warmup_steps=20, ema_decay=0.99, seed=seed, batch=batch)
 
 
 def rate_at(progress: float, step: int, config: TrainConfig) -> float:
@@ -75,6 +90,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         self.generator = torch.Generator(device=device).manual_seed(config.seed)
         self.rng = np.random.default_rng(config.seed)
+        self.mesh_rng = np.random.default_rng((config.seed, 2))
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -90,8 +106,14 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.progress, self.step, self.config)
         batch = batch.to(self.device)
-        rendered = render_batch(self.model, batch, self.config.loss, self.generator, self.config.bf16)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            encoded = self.model.encode_batch(batch.raw)
+        rendered = render_batch(self.model, encoded, batch, self.config.loss, self.generator)
         loss, terms = volumetric_loss(rendered, batch, self.config.loss)
+        for index, views in enumerate(batch.views):
+            part, mesh_terms = mesh_loss(self.model, single(encoded, index), views, self.config.mesh, self.mesh_rng)
+            loss = loss + part / len(batch.views)
+            terms |= {key: terms.get(key, 0.0) + value / len(batch.views) for key, value in mesh_terms.items()}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -217,7 +239,8 @@ def _validate_and_save(trainer: Trainer, validation: ViewCache | None, curves: C
         score, sheet = validate(model, validation, trainer.config.validation_objects)
         log.info("step %d, %.0f s: validation %.2f dB", trainer.step, trainer.seconds, score)
         curves.add_validation(trainer.step, trainer.seconds, score, sheet)
-    model.decoder.initialise_sdf_from_density(SDF_SCALE)
+    if not trainer.config.is_mesh_stage:
+        model.decoder.initialise_sdf_from_density(SDF_SCALE)
     model.save_pretrained(out / "reconstructor")
 
 

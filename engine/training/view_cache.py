@@ -65,7 +65,7 @@ def render_object(mesh: TexturedMesh, config: CacheConfig, rng: np.random.Genera
     if rng.random() < 0.5:
         tint = tuple(float(c) for c in rng.uniform(0.85, 1.1, 3))
         strength = float(rng.uniform(0.1, 0.7))
-        direction = rng.normal(size=3) + (0, -0.3, 0.8)
+        direction = rng.normal(size=3) + np.array((0, -0.3, 0.8))
         light = Light(direction, 1.05 - 0.6 * strength, strength, (tint[0], tint[1], tint[2]))
     jittered = render_views(mesh, cameras, fovy_deg, config.px, shading=light).rgba
     c2w = orbit_c2w(rng.uniform(0, 360, config.targets), rng.uniform(-12, 55, config.targets))
@@ -89,7 +89,9 @@ def _render_shard(job: tuple[Path, list[TexturedMesh], CacheConfig, int]) -> Pat
     return folder
 
 
-def shard_jobs(packs: Iterable[Path], folder: Path, config: CacheConfig) -> Iterator[tuple[Path, list[TexturedMesh], CacheConfig, int]]:
+def shard_jobs(
+    packs: Iterable[Path], folder: Path, config: CacheConfig
+) -> Iterator[tuple[Path, list[TexturedMesh], CacheConfig, int]]:
     """The shards that are not there yet, objects spread so that every shard holds some of each source."""
     meshes = [mesh for pack in packs for mesh in load_objects(pack)]
     order = np.random.default_rng(config.seed).permutation(len(meshes))

@@ -1,0 +1,118 @@
+"""`python -m tetraview train reconstructor`: render the views once, train in a time budget, resume, save weights."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from .view_cache import CacheConfig
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.description = textwrap.fill(
+        "Train a model. The views of all objects are rendered once (Embree) into the cache folder; then stage one trains "
+        "volumetrically, and stage two tunes the signed distance through a mesh render. Interrupt it at any time: started again "
+        "with the same --out it goes on at the step where it stopped. The averaged weights are in OUT/reconstructor, ready for "
+        "`reconstruct --model`.",
+        100,
+    )
+    add = parser.add_argument
+    add("model", choices=["reconstructor"], help="which model to train")
+    add("--data", required=True, metavar="DIR", help="folder of object packs: train_*.npz, and val_*.npz for validation")
+    add("--out", default="out/train", metavar="DIR", help="checkpoint, weights, curves and sample sheets (%(default)s)")
+    add("--cache", metavar="DIR", help="rendered views (OUT/views)")
+    add("--stage", choices=["volumetric", "mesh"], default="volumetric", help="(%(default)s)")
+    add("--minutes", type=float, default=60.0, help="time budget of the stage over all resumptions (%(default)s)")
+    add("--max-steps", type=int, metavar="N", help="stop after N steps")
+    add("--start-from", metavar="DIR", help="weights to start from; stage mesh needs them (OUT/reconstructor)")
+    add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
+    add("--rays", type=int, metavar="N", help="target rays an object (320; stage mesh 192)")
+    add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
+    add("--px", type=int, default=128, help="side of inputs and targets (%(default)s)")
+    add("--limit", type=int, metavar="N", help="render and use at most the first N shards of 64 objects")
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
+    add("--no-bf16", action="store_true", help="keep the U-Net in float32")
+    add("--seed", type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status.
+
+    Raises:
+        InvalidRequestError: No packs in the data folder, or stage two without weights to start from.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from ..devices import choose_device
+    from ..reconstructor import Reconstructor
+    from .reconstructor import TrainConfig, Trainer, mesh_stage, train
+    from .view_cache import CacheConfig, ViewCache
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    data, out = Path(args.data), Path(args.out)
+    views = Path(args.cache) if args.cache else out / "views"
+    cache_config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
+    _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", cache_config, args)
+    held_out = dataclasses.replace(cache_config, seed=args.seed + 1)
+    _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
+
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(os.cpu_count() or 1)
+    device = torch.device(choose_device(args.device).name)
+    weights = Path(args.start_from) if args.start_from else out / "reconstructor"
+    config = TrainConfig(minutes=args.minutes, seed=args.seed)
+    checkpoint_folder = out
+    if args.stage == "mesh":
+        if not (weights / "config.json").exists():
+            raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
+        config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
+    batch = {key: getattr(args, key) for key in ("objects", "rays") if getattr(args, key) is not None}
+    config = dataclasses.replace(
+        config, max_steps=args.max_steps, bf16=not args.no_bf16, batch=dataclasses.replace(config.batch, **batch)
+    )
+    from_weights = args.stage == "mesh" or args.start_from
+    model = Reconstructor.from_pretrained(weights) if from_weights else Reconstructor(input_px=args.px)
+    trainer = Trainer(model, config, device)
+    if (checkpoint_folder / "checkpoint.pt").exists():
+        trainer.load(checkpoint_folder / "checkpoint.pt")
+        log.info("resuming at step %d, %.0f s", trainer.step, trainer.seconds)
+    validation = ViewCache(views / "validation")
+    started = time.perf_counter()
+    steps = train(trainer, ViewCache(views / "train"), validation if len(validation) else None, checkpoint_folder)
+    try:
+        with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
+            for terms in steps:
+                bar.n = min(100, round(100 * trainer.progress, 1))
+                bar.set_postfix_str(f"step {trainer.step}, loss {terms['loss']:.4f}")
+    finally:
+        steps.close()  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - started
+    log.info("step %d after %.0f s; weights in %s", trainer.step, seconds, checkpoint_folder / "reconstructor")
+    return 0
+
+
+def _render_missing(packs: list[Path], data: Path, folder: Path, config: CacheConfig, args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from .view_cache import build_view_cache
+
+    if not packs and folder.name == "train":
+        raise InvalidRequestError(f"No train_*.npz in {data}: give --data the folder of the object packs.")
+    shards = build_view_cache(packs, folder, config, workers=args.workers, limit_shards=args.limit)
+    for shard in tqdm(shards, f"{folder.name} views", unit="shard"):
+        log.debug("rendered %s", shard)

@@ -1,0 +1,150 @@
+"""The reconstructor: sizes, geometry of its inputs, and a field that agrees with itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, project, rig_c2w
+from tetraview.engine.reconstructor import FULL, Field, Reconstructor
+from tetraview.engine.reconstructor.silhouettes import hull_distance, project_to_views, signed_silhouette
+from tetraview.engine.rendering.volumetric import composite, ray_samples, render_field
+
+TINY = {"input_px": 32, "patch_px": 2, "channels": (8, 16), "attention_px": 8, "head_dim": 8, "plane_channels": 8, "plane_px": 16,
+        "shallow_channels": 4, "hidden": 16}  # fmt: skip
+BALL_RADIUS = 0.6
+
+
+def ball_views(px: int = 32, radius: float = BALL_RADIUS) -> torch.Tensor:
+    """Analytic views of a red ball at the origin, [4, 4, px, px]."""
+    grid = ((torch.arange(px) + 0.5) / px * 2 - 1) * np.tan(np.deg2rad(RIG_FOVY_DEG / 2))
+    angle = torch.atan(torch.hypot(grid[:, None], grid[None, :]))
+    alpha = (angle < np.arcsin(radius / 4.0)).float()
+    image = torch.stack([alpha * 0.9, alpha * 0.1, alpha * 0.1, alpha])
+    return image.expand(4, -1, -1, -1).clone()
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Reconstructor:
+    torch.manual_seed(0)
+    model = Reconstructor(**TINY).eval()
+    with torch.no_grad():  # an untrained model has zeros where it must be seen that planes matter
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    model.decoder.initialise_sdf_from_density(0.02)
+    return model
+
+
+@pytest.fixture(scope="module")
+def ball(tiny: Reconstructor) -> Field:
+    return tiny.encode(ball_views())
+
+
+def test_full_size_has_about_300_million_parameters() -> None:
+    with torch.device("meta"):
+        model = Reconstructor(**FULL)
+    count = sum(p.numel() for p in model.parameters())
+    assert 270e6 < count < 330e6
+    slots = torch.zeros(1, 2, 10, 512, 512, device="meta")
+    assert model.unet(slots).shape == (1, 3, 80, 512, 512)
+
+
+def test_saved_weights_give_the_same_field(tiny: Reconstructor, ball: Field, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path)
+    assert (tmp_path / "config.json").exists() and (tmp_path / "diffusion_pytorch_model.safetensors").exists()
+    again = Reconstructor.from_pretrained(tmp_path).eval().encode(ball_views())
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    assert torch.equal(again.sdf(points), ball.sdf(points))
+
+
+def test_wrong_views_are_named(tiny: Reconstructor) -> None:
+    with pytest.raises(ValueError, match=r"expected float \[4, 4, S, S\], got \(3, 4, 32, 32\)"):
+        tiny.encode(torch.zeros(3, 4, 32, 32))
+
+
+def test_projection_is_that_of_cameras() -> None:
+    points = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 3)).astype(np.float32)
+    w2c = torch.linalg.inv(torch.from_numpy(rig_c2w()))
+    xy, depth = project_to_views(torch.from_numpy(points), w2c)
+    for view in range(4):
+        expected = project(points, rig_c2w()[view], RIG_FOVY_DEG)
+        assert np.allclose(xy[view], expected[:, :2], atol=1e-5) and np.allclose(depth[view], expected[:, 2], atol=1e-5)
+
+
+def test_signed_silhouette_is_exact_on_a_disc() -> None:
+    px, radius = 256, 70.3
+    grid = np.arange(px) + 0.5 - px / 2
+    distance = radius - np.hypot(grid[:, None], grid[None, :])
+    alpha = np.clip(distance + 0.5, 0, 1)
+    ours = signed_silhouette(alpha) * px
+    near = np.abs(distance) < 20
+    assert np.abs(ours - distance)[near].max() < 0.6
+    assert np.abs(ours - distance)[np.abs(distance) < 0.5].max() < 0.25
+
+
+def test_hull_of_a_ball_is_tight_along_the_views(ball: Field) -> None:
+    towards_front = torch.tensor(rig_c2w()[0][:3, 2])
+    across = torch.tensor([1.0, 0.0, 0.0])
+    inside = ball.inside_hull(torch.stack([across * 0.5, across * 0.72, towards_front * 0.0, torch.tensor([0.0, 0.0, 0.9])]))
+    assert inside.tolist() == [True, False, True, False]
+    assert hull_distance(torch.tensor([[0.1], [-0.05]]), torch.full((2, 1), 4.0)).item() < 0
+
+
+def test_lattice_sdf_equals_sdf(ball: Field) -> None:
+    for resolution in (16, 64):
+        ijk = torch.randint(0, resolution + 1, (4000, 3), generator=torch.Generator().manual_seed(2))
+        direct = ball.sdf(-1 + 2 * ijk.float() / resolution)
+        assert (direct - ball.lattice_sdf(ijk, resolution)).abs().max() < 1e-5
+    assert direct.max() > 0 > direct.min()
+
+
+def test_field_depends_on_every_view_and_on_planes(tiny: Reconstructor, ball: Field) -> None:
+    points = (torch.rand(200, 3, generator=torch.Generator().manual_seed(3)) - 0.5) * 0.5
+    for view in range(4):
+        views = ball_views()
+        views[view, 0] *= 0.2
+        changed = tiny.encode(views)
+        assert not torch.allclose(changed.albedo(points), ball.albedo(points), atol=1e-3)
+        assert not torch.allclose(changed.encoded.planes, ball.encoded.planes, atol=1e-4)
+
+
+def test_mirrored_views_are_the_mirrored_slots(tiny: Reconstructor) -> None:
+    views = torch.rand(4, 4, 32, 32, generator=torch.Generator().manual_seed(4))
+    seen: list[torch.Tensor] = []
+    handle = tiny.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    tiny.encode(views)
+    handle.remove()
+    slots = seen[0][0].flip(-2)
+    premultiplied = views[:, :3] * views[:, 3:]
+    assert torch.allclose(slots[0, :3], premultiplied[0], atol=1e-6)
+    assert torch.allclose(slots[0, 5:8], premultiplied[2].flip(-1), atol=1e-6)
+    assert torch.allclose(slots[1, :3], premultiplied[1], atol=1e-6)
+    assert torch.allclose(slots[1, 5:8], premultiplied[3].flip(-1), atol=1e-6)
+
+
+def test_empty_batches_of_points(ball: Field) -> None:
+    nothing = torch.zeros(0, 3)
+    assert ball.sdf(nothing).shape == (0,) and ball.albedo(nothing).shape == (0, 3)
+    assert ball.lattice_sdf(torch.zeros(0, 3, dtype=torch.long)).shape == (0,)
+
+
+def test_compositing_of_a_solid_slab() -> None:
+    origins = torch.tensor([[0.0, -4.0, 0.0]])
+    points, distances = ray_samples(origins, torch.tensor([[0.0, 1.0, 0.0]]), 100)
+    inside = points[..., 1].abs() < 0.3
+    density = torch.full((int(inside.sum()),), 5.0)
+    colour = torch.tensor([0.2, 0.4, 0.6]).expand(len(density), 3)
+    out = composite(density, colour, inside, distances)
+    opacity = 1 - np.exp(-5.0 * 0.6)
+    assert out.opacity.item() == pytest.approx(opacity, abs=1e-4)
+    assert np.allclose(out.colour[0], opacity * np.array([0.2, 0.4, 0.6]) + 1 - opacity, atol=1e-4)
+
+
+def test_rendered_ball_fills_its_silhouette(tiny: Reconstructor) -> None:
+    field = tiny.encode(ball_views())
+    image = render_field(field, orbit_c2w([0.0], 20.0)[0], RIG_FOVY_DEG, 32)
+    alpha = ball_views()[0, 3].numpy()
+    assert image.shape == (32, 32, 4) and image[..., 3][alpha > 0.5].mean() > 0.9
+    assert image[0, 0, 3] == 0

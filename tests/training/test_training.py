@@ -1,0 +1,185 @@
+"""Training on a handful of real small objects: the cache, the batches, falling loss, resuming to the step."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, pixel_rays
+from tetraview.engine.dataset.textured_mesh import TexturedMesh
+from tetraview.engine.errors import InvalidRequestError
+from tetraview.engine.reconstructor import Reconstructor
+from tetraview.engine.training import command, view_cache
+from tetraview.engine.training.batches import BatchConfig, draw_batch, draw_object, prefetch, target_rays
+from tetraview.engine.training.losses import LossConfig
+from tetraview.engine.training.mesh_loss import MeshLossConfig, mesh_loss, single, surface_verts
+from tetraview.engine.training.reconstructor import TrainConfig, Trainer, mesh_stage, rate_at, train, validate
+from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
+
+TINY = {"input_px": 32, "patch_px": 2, "channels": (8, 16), "attention_px": 8, "head_dim": 8, "plane_channels": 8, "plane_px": 16,
+        "shallow_channels": 4, "hidden": 16}  # fmt: skip
+BATCH = BatchConfig(objects=2, rays=64)
+
+
+def box(name: str, size: tuple[float, float, float], colour: tuple[int, int, int]) -> TexturedMesh:
+    """A box of one colour, its front (-Y) of another."""
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32) * size
+    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
+                      [1, 5, 7], [1, 7, 3]], np.int32)  # fmt: skip
+    verts = corners[faces].reshape(-1, 3)
+    front = (verts.reshape(-1, 3, 3)[..., 1] < 0).all(1).repeat(3)
+    uvs = np.where(front, 0.75, 0.25)[:, None].repeat(2, 1).astype(np.float32)
+    texture = np.zeros((2, 2, 3), np.uint8)
+    texture[:, 0], texture[:, 1] = colour, (240, 240, 40)
+    return TexturedMesh(name, verts, np.arange(36, dtype=np.int32).reshape(-1, 3), uvs, texture, True, {"source": name})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ViewCache:
+    folder = tmp_path_factory.mktemp("views")
+    meshes = [box("red", (0.5, 0.3, 0.6), (200, 30, 30)), box("blue", (0.3, 0.6, 0.4), (30, 30, 200))]
+    patch = pytest.MonkeyPatch()
+    patch.setattr(view_cache, "load_objects", lambda pack: meshes)
+    config = CacheConfig(px=32, targets=3, shard=1)
+    assert len(list(build_view_cache([Path("any")], folder, config))) == 2
+    assert list(build_view_cache([Path("any")], folder, config)) == []  # nothing is rendered twice
+    with pytest.raises(ValueError, match="another configuration"):
+        list(build_view_cache([Path("any")], folder, CacheConfig(px=16, targets=3, shard=1)))
+    patch.undo()
+    return ViewCache(folder)
+
+
+def new_trainer(**settings: object) -> Trainer:
+    torch.manual_seed(0)
+    config = TrainConfig(minutes=10, warmup_steps=5, bf16=False, batch=BATCH, loss=LossConfig(samples=24), **settings)  # type: ignore[arg-type]
+    return Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
+
+
+def test_rays_are_those_of_the_target_pixels(cache: ViewCache) -> None:
+    camera = orbit_c2w([30.0], 10.0)
+    origins, directions = pixel_rays(camera[0], RIG_FOVY_DEG, 32, 32)
+    pixels = np.array([0, 17, 500, 1023])
+    ours_o, ours_d = target_rays(camera.repeat(4, 0), pixels, 32)
+    assert np.allclose(ours_d, directions.reshape(-1, 3)[pixels], atol=1e-6)
+    assert np.allclose(ours_o, origins.reshape(-1, 3)[pixels], atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"mirror": 1.0, "turn": 0.0}, {"mirror": 0.0, "turn": 1.0}, {"mirror": 1.0, "turn": 1.0}])
+def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dict[str, float]) -> None:
+    """A ray's true colour must be found where its hit point projects into some augmented input view."""
+    config = BatchConfig(rays=200, jittered=0.0, recolour=0.0, foreground=1.0, **settings)
+    for seed in range(6):
+        (raw, origins, directions, colour, alpha, depth), _ = draw_object(cache[seed % 2], config, 32, np.random.default_rng(seed))
+        keep = (alpha > 0.99) & (depth > 0)
+        points = torch.from_numpy(origins[keep] + directions[keep] * depth[keep, None])
+        model = Reconstructor(**TINY)
+        encoded = model.encode_batch(torch.from_numpy(raw)[None])
+        samples = model.sample(encoded, torch.zeros(len(points), dtype=torch.long), points)
+        assert (samples.hull > -0.09).float().mean() > 0.98  # a pixel is 0.067 wide
+        rgba = samples.views[..., :4]
+        error = (rgba[..., :3] / rgba[..., 3:].clamp(min=0.5) - torch.from_numpy(colour[keep])[:, None]).abs().amax(-1).amin(1)
+        assert error.median() < 0.1
+
+
+def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> None:
+    config = BatchConfig(rays=300, jittered=0.0, recolour=1.0, foreground=1.0, mirror=0.0, turn=0.0)
+    (raw, _, _, colour, alpha, _), _ = draw_object(cache[0], config, 32, np.random.default_rng(5))
+    shown = {tuple(np.round(c, 1)) for c in raw[raw[..., 3] > 0.999][:, :3]}
+    wanted = {tuple(np.round(c, 1)) for c in colour[alpha > 0.999]}
+    assert wanted <= shown
+
+
+def test_loss_falls(cache: ViewCache) -> None:
+    trainer = new_trainer()
+    weights = np.full(len(cache), 1 / len(cache))
+    losses = [trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))["colour"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+
+
+def test_resuming_gives_the_same_next_step(cache: ViewCache, tmp_path: Path) -> None:
+    weights = np.full(len(cache), 1 / len(cache))
+    trainer = new_trainer()
+    for _ in range(3):
+        trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))
+    trainer.save(tmp_path / "checkpoint.pt")
+    resumed = new_trainer()
+    resumed.load(tmp_path / "checkpoint.pt")
+    resumed.seconds = trainer.seconds
+    assert resumed.step == 3
+    following = [t.train_step(draw_batch(cache, BATCH, 32, weights, t.rng)) for t in (trainer, resumed)]
+    assert following[0] == following[1]
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), resumed.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(trainer.average, resumed.average, strict=True))
+
+
+def test_train_writes_weights_curves_and_sheets(cache: ViewCache, tmp_path: Path) -> None:
+    trainer = new_trainer(max_steps=25, validation_objects=1)
+    assert len(list(train(trainer, cache, cache, tmp_path))) == 25
+    assert (tmp_path / "curves.csv").read_text().startswith("step,seconds,loss")
+    assert (tmp_path / "validation.csv").exists() and list(tmp_path.glob("samples_*.png")) and (tmp_path / "checkpoint.pt").exists()
+    score, sheet = validate(Reconstructor.from_pretrained(tmp_path / "reconstructor").eval(), cache, 1)
+    assert 5 < score < 60 and sheet.shape == (64, 32, 3)
+
+
+def test_rate_warms_up_then_falls() -> None:
+    config = TrainConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
+    assert rate_at(0.0, 0, config) == pytest.approx(0.1)
+    assert rate_at(0.0, 20, config) == pytest.approx(1.0)
+    assert rate_at(1.0, 999, config) == pytest.approx(0.1)
+
+
+def test_vertices_follow_the_sdf_at_both_ends() -> None:
+    ends = torch.tensor([[[0, 0, 0], [4, 0, 0]]])
+    sdf = torch.tensor([[0.3, -0.1]], requires_grad=True)
+    verts = surface_verts(ends, sdf, 8)
+    assert verts[0].tolist() == pytest.approx([-1 + 2 * 3 / 8, -1, -1])
+    verts[0, 0].backward()
+    assert sdf.grad is not None and (sdf.grad > 0).all()  # more inside: the surface moves to the outside end
+
+
+def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
+    """Tuned on one object, the mesh loss falls, and the gradient reaches the SDF head."""
+    trainer = new_trainer()
+    weights = np.full(len(cache), 1 / len(cache))
+    for _ in range(20):
+        trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))
+    model = trainer.model
+    model.decoder.initialise_sdf_from_density(0.02)
+    config = mesh_stage().batch
+    batch = draw_batch(cache, BatchConfig(objects=1, rays=8, views=2, mirror=0, turn=0, jittered=0, recolour=0), 32, weights, np.random.default_rng(0))
+    assert config.mirror == 0 and config.turn == 0 and len(batch.views[0]) == 2
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for step in range(30):
+        encoded = single(model.encode_batch(batch.raw), 0)
+        loss, terms = mesh_loss(model, encoded, batch.views[0], MeshLossConfig(resolution=32, pixels=400), np.random.default_rng(1))
+        optimiser.zero_grad()
+        loss.backward()
+        if step == 0:
+            assert model.decoder.sdf.weight.grad is not None and model.decoder.sdf.weight.grad.abs().sum() > 0
+            assert set(terms) == {"mesh_colour", "mesh_depth", "mesh_silhouette"}
+        optimiser.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.7 * losses[0]
+
+
+def test_prefetch_hands_errors_on() -> None:
+    def broken():  # type: ignore[no-untyped-def]
+        yield "first"
+        raise RuntimeError("disk full")
+
+    stream = prefetch(broken())
+    assert next(stream) == "first"
+    with pytest.raises(RuntimeError, match="disk full"):
+        next(stream)
+
+
+def test_command_names_the_missing_packs(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["reconstructor", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(InvalidRequestError, match=r"No train_\*\.npz"):
+        command.run(args)
