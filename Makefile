@@ -35,7 +35,7 @@ setup: .venv/.complete .venv-blender/.complete ## make .venv and .venv-blender (
 	@touch $@
 
 demo: setup ## four photos -> .blend, .glb, orbit GIF, preview PNG in out/demo/, through the operator in real Blender
-	@$(BLENDER_PYTHON) scripts/demo_blender.py --output out/demo
+	@timeout --kill-after=10 900 $(BLENDER_PYTHON) scripts/demo_blender.py --output out/demo
 
 test: test-engine test-blender test-blender-5 ## every test, on a machine with nothing installed too
 
