@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from .objects import ObjectRef
 from .protocol import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
 from .report import ROWS
 from .sheet import object_strip
+
+logger = logging.getLogger(__name__)
 
 KEPT_META = ("id", "name", "caption", "source", "scan", "licence", "author")
 """What a record repeats of what the source says of the object."""
@@ -94,7 +97,8 @@ def reconstruct(
 
     Returns:
         field: Of the object.
-        mesh: Read back from the exported GLB; the error if the engine found no surface.
+        mesh: Read back from the exported GLB; the error if a step after the field failed, so that one bad object is
+            counted and does not end the run.
     """
     views_dir = folder / "views"
     views_dir.mkdir(parents=True, exist_ok=True)
@@ -123,6 +127,9 @@ def reconstruct(
         return field_of_object, read_asset(job.glb)
     except EngineError as error:
         return field_of_object, error
+    except Exception as error:
+        logger.exception("a step failed")
+        return field_of_object, EngineError(f"{type(error).__name__}: {error}")
 
 
 def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str, Any]:
