@@ -111,6 +111,9 @@ class Worker:
     def _read(self) -> None:
         try:
             while line := self._commands.readline(protocol.MAX_LINE_BYTES + 1):
+                rest = line
+                while rest and not rest.endswith(b"\n"):  # too long, or the end of file: leave the rest of the line out
+                    rest = self._commands.readline(protocol.MAX_LINE_BYTES)
                 try:
                     self._obey(protocol.decode(line, "command"))
                 except protocol.ProtocolError as error:

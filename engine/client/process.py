@@ -36,7 +36,7 @@ class EngineProcess:
         home: Folder for logs, caches and the history of timings.
         silence_limit_s: A child that sends nothing, not even a heartbeat, for so long counts as stopped. Native code may
             hold the interpreter for some seconds.
-        start_limit_s: The same, before its first message (loading torch from a cold disk).
+        start_limit_s: The same, until it has said hello (loading torch from a cold disk).
         grace_s: Seconds a child has to obey `cancel` or `close` before it is killed.
 
     A child that ended is started again by the next `submit`.
@@ -173,7 +173,7 @@ class EngineProcess:
             if not reader.is_alive():
                 job.finish(self._stopped("The engine stopped before the job was done", child.poll()))
                 return
-            limit = self._silence_limit_s if self._lines_heard else self._start_limit_s
+            limit = self._start_limit_s if self.hello is None else self._silence_limit_s
             silent_s = self._silence.after_poll(self._lines_heard)
         if silent_s > limit:
             child.kill()

@@ -248,7 +248,9 @@ class RawEngine:
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
-        self.child.communicate()
+        self.child.wait()
+        for stream in (self.child.stdin, self.child.stdout, self.child.stderr):
+            stream.close()
 
     def send(self, line: bytes) -> None:
         self.child.stdin.write(line + b"\n")
