@@ -88,9 +88,9 @@ class TETRAVIEW_PT_main(bpy.types.Panel):
         row.operator("tetraview.orbit_close", icon="LOOP_BACK")
 
     def _draw_no_engine(self, layout, context):
-        box = layout.box()
         if context.window_manager.tetraview.error:
             return  # the error box says the same, with the button
+        box = layout.box()
         draw_wrapped(box, context.window_manager.tetraview.engine_problem, context.region.width - 50, icon="INFO")
         row = box.row()
         row.scale_y = 1.3
@@ -109,11 +109,13 @@ class TETRAVIEW_PT_main(bpy.types.Panel):
         grid = body.grid_flow(row_major=True, columns=2, even_columns=True, even_rows=True, align=False)
         for name in VIEW_NAMES:
             self._draw_slot(grid.box(), settings, name, views.get(name, ""))
-        row = body.row(align=True)
-        row.prop(settings, "cutout", text="")
-        button = row.row(align=True)
+        column = body.column(align=True)
+        split = column.split(factor=0.32)
+        split.label(text="Cut-out")
+        split.prop(settings, "cutout", text="")
+        button = column.row()
         button.enabled = len(settings.photos()) == len(VIEW_NAMES) and status.engine_ready
-        button.operator("tetraview.preview_cutout", text="Preview", icon="MOD_MASK")
+        button.operator("tetraview.preview_cutout", icon="MOD_MASK")
         if status.warnings:
             box = body.box()
             for warning in status.warnings.splitlines():

@@ -51,7 +51,8 @@ def enable_extension(profile: Path) -> None:
     folder = profile / "extensions" / "user_default"
     folder.mkdir(parents=True)
     (folder / "tetraview").symlink_to(ROOT, target_is_directory=True)
-    import addon_utils
+    import bpy  # noqa: F401  brings addon_utils
+    import addon_utils  # isort: skip
 
     if addon_utils.enable(ADDON, default_set=True) is None:
         sys.exit("The extension could not be enabled.")

@@ -177,7 +177,7 @@ def test_a_killed_engine_is_an_error_in_words_and_the_next_run_works(small):
 
 
 def test_again_makes_the_same_mesh_and_settings_come_back(small):
-    bpy.ops.tetraview.generate()
+    assert bpy.ops.tetraview.generate() == {"FINISHED"}
     first = bpy.context.view_layer.objects.active
     small.settings.poly_budget = 50_000
     for name in PHOTOS:
