@@ -76,7 +76,8 @@ def main() -> None:
     print(f"fill     {fill:6.1%} of the texture")
     print(f"bake     {bake_s / megapixels:6.2f} s per megapixel ({bake_cpu_s / megapixels:.2f} s of processor time)")
     print(
-        f"project  {project_s / megapixels:6.2f} s per megapixel ({project_cpu_s / megapixels:.2f}), and {prepare_s:.2f} s once ({prepare_cpu_s:.2f})"
+        f"project  {project_s / megapixels:6.2f} s per megapixel ({project_cpu_s / megapixels:.2f}), "
+        f"and {prepare_s:.2f} s once ({prepare_cpu_s:.2f})"
     )
     print(f"paint    {paint_s:6.2f} s in all with a field that costs nothing ({paint_cpu_s:.2f})")
 

@@ -123,12 +123,12 @@ def _clashes(corner_uvs: Float64Array, charts: Int64Array) -> Int64Array:
     low, high = np.full((len(numbers), 2), np.inf), np.full((len(numbers), 2), -np.inf)
     np.minimum.at(low, local, corner_uvs.min(1))
     np.maximum.at(high, local, corner_uvs.max(1))
-    density = _CHECK_PX / np.sqrt(max((high - low).prod(1).sum(), 1e-12))
-    heights = np.ceil((high - low)[:, 1] * density).astype(np.int64) + 1
-    pixels = (corner_uvs - low[local][:, None]) * density
-    pixels[..., 1] += (np.cumsum(heights) - heights)[local][:, None]  # charts one above the other
-    face, row, col = scan_triangles(pixels)
-    return _same_place(row * (int(col.max(initial=0)) + 1) + col, face)
+    size = high - low
+    density = _CHECK_PX / max(np.sqrt(size.prod(1).sum()), size.max(), 1e-9)  # a needle alone must not ask for a huge image
+    width, height = (np.floor(size * density).astype(np.int64) + 1).T
+    face, row, col = scan_triangles((corner_uvs - low[local][:, None]) * density)
+    first = np.cumsum(width * height) - width * height  # each chart has an image of its own, one after the other
+    return _same_place(first[local[face]] + row * width[local[face]] + col, face)
 
 
 def _clashes_in_image(uvs: npt.NDArray[np.float32], uv_faces: Int64Array, charts: Int64Array, texture_px: int) -> Int64Array:
@@ -138,9 +138,8 @@ def _clashes_in_image(uvs: npt.NDArray[np.float32], uv_faces: Int64Array, charts
 
 
 def _same_place(place: Int64Array, face: Int64Array) -> Int64Array:
-    """Pairs of `face` with equal `place`: int64 [K, 2]."""
-    count = np.bincount(place - place.min(initial=0)) if len(place) else place
-    crowded = np.flatnonzero(count[place - place.min(initial=0)] > 1) if len(place) else place
+    """Pairs of `face` with equal `place` (from 0, not much above the number of texels): int64 [K, 2]."""
+    crowded = np.flatnonzero(np.bincount(place)[place] > 1)
     order = crowded[np.argsort(place[crowded], kind="stable")]
     same = np.flatnonzero(place[order][1:] == place[order][:-1])
     return np.stack([face[order[same]], face[order[same + 1]]], -1)

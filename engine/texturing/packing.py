@@ -81,23 +81,23 @@ def pack(
 
     Returns:
         float32 [U, 2] in 0..1.
+
+    Raises:
+        ValueError: There are more charts than the texture has room for.
     """
     layout = Layout(turn_upright(uvs, chart_of_uv), uv_faces, chart_of_uv, border_edges)
-    side = min(_GRID, texture_px // 2)
-    gap = -(-GUTTER_PX * side // texture_px)  # cells
-    area = max(_area(layout), 1e-12)
-    longest = (side - gap - 2) / max(float(layout.extent.max()), 1e-9)
-    scale = side * np.sqrt(0.75 / area)
+    side, gap = _grid(int(chart_of_uv.max()) + 1, texture_px)
+    longest = (side - gap - 2) / max(float(layout.extent.max()), 1e-9)  # a larger scale fits no chart that long
+    scale = min(side * np.sqrt(0.75 / max(_area(layout), 1e-12)), longest)
     for _ in range(2):  # to where the charts and their gutters take a share of the bitmap that has a chance to fit
         cells = sum(float(_with_gap(mask, gap).sum()) for mask in _masks(layout, layout.uvs * scale))
-        scale *= np.sqrt(_LIKELY_FILL * side * side / cells)
-    scale = min(scale, longest)
+        scale = min(scale * np.sqrt(_LIKELY_FILL * side * side / cells), longest)
     best = _pack_at(layout, scale, side, gap)
-    while best is None:
-        scale /= _SCALE_STEP
-        best = _pack_at(layout, scale, side, gap)
-        if best is not None:
-            return (best / side).astype(np.float32)
+    if best is None:
+        while best is None:  # ends: at worst each chart takes one cell, and `_grid` made room for that
+            scale /= _SCALE_STEP
+            best = _pack_at(layout, scale, side, gap)
+        return (best / side).astype(np.float32)
     while scale < longest:
         scale = min(scale * _SCALE_STEP, longest)
         larger = _pack_at(layout, scale, side, gap)
@@ -105,6 +105,17 @@ def pack(
             break
         best = larger
     return (best / side).astype(np.float32)
+
+
+def _grid(n_charts: int, texture_px: int) -> tuple[int, int]:
+    """Cells along a side of the bitmap, and cells of gutter; finer, then with thinner gutters, for very many charts."""
+    for side in (min(_GRID, texture_px // 2), texture_px // 2, texture_px):
+        gap = -(-GUTTER_PX * side // texture_px)
+        if 4 * n_charts * (gap + 1) ** 2 <= side * side:
+            return side, gap
+    if 5 * n_charts <= texture_px * texture_px:
+        return texture_px, 1
+    raise ValueError(f"a texture of {texture_px} px cannot hold {n_charts} charts")
 
 
 def _area(layout: Layout) -> float:
