@@ -164,6 +164,16 @@ def shown_objects(context):
     return selected or [obj for obj in (active, result) if obj is not None and obj.type == "MESH"][:1]
 
 
+def view_look(space) -> list:
+    """How a 3-D view looks: perspective, shading, colour, overlays."""
+    return [space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays]
+
+
+def set_view_look(space, look) -> None:
+    """Give a 3-D view the look that `view_look` returned."""
+    space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays = look
+
+
 class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
     """Turn the camera once around the selected object, in a scene of its own; yours is not touched"""
 
@@ -216,10 +226,8 @@ class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
         window, views = context.window, {}
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D":
-                view, shading = area.spaces.active.region_3d, area.spaces.active.shading
-                views[index] = [view.view_perspective, shading.type, shading.color_type]
-                view.view_perspective = "CAMERA"
-                shading.type, shading.color_type = "SOLID", "TEXTURE"
+                views[index] = view_look(area.spaces.active)
+                set_view_look(area.spaces.active, ["CAMERA", "SOLID", "TEXTURE", False])
         scene[VIEWS_KEY] = json.dumps(views)
         window.scene = scene
         if not bpy.app.background and not window.screen.is_animation_playing:
@@ -246,8 +254,7 @@ class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
         views = json.loads(turntable.get(VIEWS_KEY, "{}"))
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D" and str(index) in views:
-                view, shading = area.spaces.active.region_3d, area.spaces.active.shading
-                view.view_perspective, shading.type, shading.color_type = views[str(index)]
+                set_view_look(area.spaces.active, views[str(index)])
         for scene in turntable_scenes():
             remove_turntable(scene)
         return {"FINISHED"}

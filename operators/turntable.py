@@ -49,7 +49,7 @@ def build_turntable(
         copy.constraints.clear()
         copy.matrix_world = obj.matrix_world
         copy.animation_data_clear()
-        _link(scene, copy)
+        _link(scene, copy).select_set(False, view_layer=scene.view_layers[0])
     pivot = _link(scene, bpy.data.objects.new("Turntable Pivot", None))
     pivot.location = centre
     pivot.empty_display_size = radius * 0.1

@@ -23,7 +23,6 @@ def test_missing_photos_are_named(ext):
 
 def test_an_engine_that_is_not_installed_comes_with_its_button(ext, photos, monkeypatch):
     session = ext.module("operators.session")
-    session.close()
     monkeypatch.delenv("TETRAVIEW_ENGINE_PYTHON")
     session.look_again()
     assert not ext.status.engine_ready
