@@ -54,7 +54,7 @@ class TETRAVIEW_AP_preferences(bpy.types.AddonPreferences):
             draw_wrapped(box, status.engine_problem, context.region.width - 80, icon="ERROR")
         if not bpy.app.online_access:
             row = box.row()
-            row.label(text="Blender is offline. That is fine once the engine is installed.", icon="INTERNET_OFFLINE")
+            row.label(text="Blender is offline: only installing needs it.", icon="INTERNET_OFFLINE")
             row.operator("tetraview.open_preferences", text="Online Access").page = "SYSTEM"
         if status.running and status.kind == "INSTALL":
             draw_job(box, context)
