@@ -163,7 +163,7 @@ def _measure_all(setup: Evaluation, refs: list[ObjectRef], log: RecordLog) -> di
         for ref, truth in load_all(refs):
             bar.set_postfix_str(ref.key[-40:], refresh=False)
             if isinstance(truth, EngineError):
-                logger.warning("%s", truth)
+                logger.info("%s", truth)
                 unreadable[ref.key] = str(truth)
             else:
                 log.add(measure(setup, ref, truth))
@@ -251,4 +251,6 @@ def _print_closing(report: dict[str, Any], out: Path, asked: int) -> None:
     memory = report["run"]["peak_memory_mib"]
     peak = "" if memory is None else f", peak memory {memory:.0f} MiB"
     print(f"{report['seconds_per_object']['total']:.2f} s an object{peak}")
+    for reason in report["unreadable"].values():
+        print(f"not measured: {reason}")
     print(f"{out}, {out.with_suffix('.png')}")

@@ -104,16 +104,18 @@ def test_report_pictures_and_going_on_after_an_interruption(
     assert report["mean"]["rows"]["48"]["mesh"]["psnr"] == pytest.approx(
         np.mean([record["rows"]["48"]["mesh"]["psnr"] for record in report["objects"]])
     )
-    printed = capsys.readouterr()
-    assert f"{report['mean']['rows']['48']['volumetric']['psnr']:.2f}" in printed.out
-    assert "nothing.obj" in printed.err
+    printed = capsys.readouterr().out
+    assert f"{report['mean']['rows']['48']['volumetric']['psnr']:.2f}" in printed
+    assert "nothing.obj holds no triangles" in printed
 
     sheet = np.asarray(Image.open(out.with_suffix(".png")).convert("RGB")).astype(int)
     assert (sheet[..., 0] - sheet[..., 1] > 100).mean() > 0.01  # the red box is on it
     assert Image.open(tmp_path / "gallery.png").width > 600
     mesh = read_asset(assets / file_stem("shapes/box.ply") / "asset.glb")
-    extent = np.array([1.4, 0.8, 1.0]) / np.linalg.norm([0.7, 0.5, 0.4])  # Y-up file: its y is our height
-    np.testing.assert_allclose(mesh.verts.max(0) - mesh.verts.min(0), extent, atol=0.25)
+    truth = np.array([1.4, 0.8, 1.0]) / np.linalg.norm([0.7, 0.5, 0.4])  # Y-up file: its y is our height
+    extent = mesh.verts.max(0) - mesh.verts.min(0)
+    assert (extent > truth - 0.05).all() and (extent < truth + 0.4).all()  # a hull holds its object
+    assert (np.argsort(extent) == np.argsort(truth)).all()
     assert len(mesh.faces) == report["objects"][0]["mesh"]["n_faces"]
 
 
