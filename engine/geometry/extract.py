@@ -1,9 +1,12 @@
 """From a signed distance field to a closed mesh: coarse to fine on the A15 lattice.
 
-Coarse: the field at all period corners, 1/4 of the resolution; they are vertices of the lattice, so nothing is wasted. Then
-the centres of the periods that the surface crosses or may cross, to see which of them really may. Fine: all vertices of
-those. Then the refined region grows until it holds every tetrahedron around every crossed edge, which makes each surface that
-was found at all a closed one, the same as from a dense evaluation. All outside the open box [-1, 1]^3 counts as outside.
+1. On fine lattices, every second period corner: 1/8 of the resolution. 2. All corners, 1/4, where a surface crosses or may cross.
+3. The centres of such periods. 4. Of the other vertices in such periods, those whose sign is not certain from the corners and
+centres around. 5. The ends of all crossed edges. Corners and centres are vertices of the lattice, so nothing is evaluated in
+vain. "May cross" is a matter of the sdf and its slope nearby, which dilates the region as far as needed.
+
+Then the refined region grows until it holds every tetrahedron around every crossed edge, which makes each surface that was found
+at all a closed one, the same as from a dense evaluation. All outside the open box [-1, 1]^3 counts as outside.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import maximum_filter
 
-from .lattice import SITES, Lattice
+from .lattice import PERIOD, SITES, Lattice
 from .marching_tets import LatticeSurface, march_lattice
 
 FloatArray = npt.NDArray[np.float32]
@@ -24,6 +27,8 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 _POINTS_AT_ONCE = 131_072
+_MIN_COARSE = 32  # resolution from which the corners and centres of the periods are looked at first
+_MIN_COARSEST = 192  # and from which every second corner comes before them
 _BORDER_SDF = -1e-6  # outside, yet so near the surface that a shape which leaves the box is cut off flat at its faces
 
 
@@ -64,36 +69,64 @@ def extract_surface(
     field: Field, resolution: int = 256, on_progress: Callable[[float], None] | None = None, *, margin: float = 1.25
 ) -> LatticeSurface:
     """As `extract_mesh`, but leaves each vertex as the lattice edge it lies on, for training through the positions."""
-    lattice = Lattice(resolution)
-    samples = _Samples(field, lattice)
-    side, site_count = lattice.side, len(SITES)
-
-    tet_periods = lattice.tet_periods()
-    corners, centres = (samples.values.reshape(side, side, side, site_count)[..., site] for site in (0, 1))  # views
-    samples.evaluate(np.arange(side**3) * site_count, _scaled(on_progress, 0.0, 0.3))
-    slope = _slope(corners)
-    may_cross = _may_cross(corners, None, slope * margin)
-    samples.evaluate(tet_periods[may_cross.reshape(-1)] * site_count + 1, _scaled(on_progress, 0.3, 0.4))
-    may_cross &= _may_cross(corners, centres[:-1, :-1, :-1], slope * margin)
-    active = np.zeros(side**3, bool)
-    active[tet_periods] = may_cross.reshape(-1)
+    samples = _Samples(field, Lattice(resolution))
+    tet_periods = samples.lattice.tet_periods()
+    if resolution < _MIN_COARSE:  # too few samples for a coarse pass to mean anything
+        active, reach = np.zeros(samples.lattice.side**3, bool), np.full(samples.lattice.side**3, np.inf, np.float32)
+        active[tet_periods] = True
+    else:
+        active, reach = _coarse_pass(samples, margin, _scaled(on_progress, 0.0, 0.5))
+        active[tet_periods] |= samples.crosses(tet_periods, samples.known)
     refined = np.zeros_like(active)
-    while True:
+    while (active & ~refined).any():
         new = (active & ~refined).nonzero()[0]
-        if len(new) == 0:
-            break
-        first = not refined.any()
+        progress = None if refined.any() else on_progress
         refined[new] = True
-        wanted = np.zeros(lattice.n_verts, bool)
-        wanted[site_count * new[:, None] + lattice.vert_steps] = True
-        samples.evaluate(wanted.nonzero()[0], _scaled(on_progress, 0.4, 0.95) if first else None)
+        samples.settle(new, reach, _scaled(progress, 0.5, 0.8))
+        samples.evaluate_crossed_edges(refined.nonzero()[0], _scaled(progress, 0.8, 0.95))
         # A period is crossed if it has known vertices on both sides; those not refined yet make the region grow.
         rest = tet_periods[~refined[tet_periods]]
-        active[rest] = samples.crosses(rest)
-    surface = march_lattice(lattice, samples.values, refined.nonzero()[0])
+        active[rest] = samples.crosses(rest, samples.known)
+    surface = march_lattice(samples.lattice, samples.values, refined.nonzero()[0])
     if on_progress:
         on_progress(1.0)
     return surface
+
+
+def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float], None] | None) -> tuple[BoolArray, FloatArray]:
+    """Which periods the surface crosses or may cross, from their corners and centres.
+
+    Returns:
+        active: bool [periods of the lattice].
+        reach: float32 [periods of the lattice], most by which the sdf of a vertex may differ from that of a corner or centre
+            next to it.
+    """
+    side = samples.lattice.side
+    corners, centres = (samples.values.reshape(side, side, side, len(SITES))[..., site] for site in (0, 1))  # views
+    tet_periods = samples.lattice.tet_periods()
+
+    # All corners; but on a fine lattice every second first, then those of the blocks of 2 x 2 x 2 periods that may be crossed,
+    # while the rest is interpolated, which keeps the sign.
+    if samples.lattice.resolution < _MIN_COARSEST:
+        _evaluate_corners(samples, np.ones((side,) * 3, bool), _scaled(on_progress, 0.0, 0.6))
+    else:
+        _evaluate_corners(samples, _every_second(side), _scaled(on_progress, 0.0, 0.2))
+        coarse = _without_border(corners, 2)
+        blocks = _may_cross(coarse, None, _slope(coarse) * margin)
+        _evaluate_corners(samples, _corners_of_blocks(blocks, side), _scaled(on_progress, 0.2, 0.6))
+        unknown = ~samples.known.reshape(side, side, side, len(SITES))[..., 0]
+        corners[unknown] = _upsampled(coarse, side)[unknown]
+
+    # The centres of the periods that may be crossed, to see which of them really may
+    fine = _without_border(corners, 1)
+    slope = _slope(fine) * margin
+    may_cross = _may_cross(fine, None, slope)
+    may_cross[0], may_cross[:, 0], may_cross[:, :, 0] = False, False, False  # beyond the box
+    samples.evaluate(tet_periods[may_cross.reshape(-1)] * len(SITES) + 1, _scaled(on_progress, 0.6, 1.0))
+    may_cross &= _may_cross(fine, centres[:-1, :-1, :-1], slope)
+    active = np.zeros(side**3, bool)
+    active[tet_periods] = may_cross.reshape(-1)
+    return active, np.pad(slope, (0, 1), mode="edge").reshape(-1) * np.float32(np.sqrt(5) / PERIOD)
 
 
 def extract_mesh_dense(field: Field, resolution: int = 256) -> tuple[FloatArray, npt.NDArray[np.int32]]:
@@ -154,15 +187,100 @@ class _Samples:
         self.values[verts] = values
         self.known[verts] = True
 
-    def crosses(self, periods: IntArray) -> BoolArray:
-        """Whether the known vertices of each period's tetrahedra lie on both sides, bool [P]."""
-        known_inside = self.known & (self.values > 0)
-        known_outside = self.known & ~known_inside
+    def settle(self, periods: IntArray, reach: FloatArray, on_progress: Callable[[float], None] | None) -> None:
+        """Give all vertices of these periods' tetrahedra a value of the right sign.
+
+        Args:
+            periods: Ids, int64 [P].
+            reach: [periods of the lattice], most that the sdf of a vertex differs from that of a corner or centre next to it.
+            on_progress: Called with the share done.
+        """
+        lattice = self.lattice
+        wanted = np.zeros(lattice.n_verts, bool)
+        wanted[len(SITES) * periods[:, None] + lattice.vert_steps] = True
+        verts = (wanted & ~self.known).nonzero()[0]
+        period, site = np.divmod(verts, len(SITES))
+        self.evaluate(verts[site < 2], None)
+        verts, period, site = verts[site >= 2], period[site >= 2], site[site >= 2]
+        around = len(SITES) * period[:, None] + lattice.coarse_steps[site]  # [N, 4]
+        low, high = self.values[around].min(1), self.values[around].max(1)
+        certain = self.known[around].all(1) & (((high <= 0) & (low < -reach[period])) | ((low > 0) & (high > reach[period])))
+        self.values[verts[certain]] = self.values[around[certain]].mean(1)
+        self.evaluate(verts[~certain], on_progress)
+
+    def evaluate_crossed_edges(self, periods: IntArray, on_progress: Callable[[float], None] | None) -> None:
+        """Make the values at both ends of each crossed edge in these periods, int64 [P], known."""
+        lattice = self.lattice
+        everywhere = np.ones(lattice.n_verts, bool)
+        while True:
+            crossed = periods[self.crosses(periods, everywhere)]
+            ends = len(SITES) * crossed[:, None, None] + lattice.edge_end_steps  # [P, W, 2]
+            inside = self.values[ends] > 0
+            wanted = np.zeros(lattice.n_verts, bool)
+            wanted[ends[inside[..., 0] != inside[..., 1]]] = True
+            verts = (wanted & ~self.known).nonzero()[0]
+            if len(verts) == 0:
+                return
+            signs = self.values[verts] > 0
+            self.evaluate(verts, on_progress)
+            if np.array_equal(signs, self.values[verts] > 0):
+                return  # what was crossed still is, and nothing else
+            on_progress = None
+
+    def crosses(self, periods: IntArray, where: BoolArray) -> BoolArray:
+        """Whether the vertices of each period's tetrahedra, of those in `where` [n_verts], lie on both sides, bool [P]."""
+        inside = where & (self.values > 0)
+        outside = where & ~inside
         some_inside, some_outside = np.zeros(len(periods), bool), np.zeros(len(periods), bool)
         for step in self.lattice.vert_steps:
-            some_inside |= known_inside[len(SITES) * periods + step]
-            some_outside |= known_outside[len(SITES) * periods + step]
+            some_inside |= inside[len(SITES) * periods + step]
+            some_outside |= outside[len(SITES) * periods + step]
         return some_inside & some_outside
+
+
+def _without_border(corners: FloatArray, step: int) -> FloatArray:
+    """Every `step`-th corner on each axis, those on the border and beyond replaced by the next within the box, if any.
+
+    The border's own value says that it is outside, not how far the surface is.
+    """
+    for axis in range(3):
+        side = corners.shape[axis]
+        within = [k for k in range(0, side, step) if 2 <= k <= side - 2] or [0]
+        corners = corners.take([min(max(k, within[0]), within[-1]) for k in range(0, side, step)], axis)
+    return corners
+
+
+def _every_second(side: int) -> BoolArray:
+    """Corners whose index is even on every axis, bool [side, side, side]."""
+    even = np.arange(side) % 2 == 0
+    return even[:, None, None] & even[:, None] & even
+
+
+def _evaluate_corners(samples: _Samples, which: BoolArray, on_progress: Callable[[float], None] | None) -> None:
+    """Make the values of these period corners, bool [side, side, side], known."""
+    samples.evaluate(which.reshape(-1).nonzero()[0] * len(SITES), on_progress)
+
+
+def _upsampled(coarse: FloatArray, side: int) -> FloatArray:
+    """Linear interpolation of values at every second corner, [n, n, n], to all, [side, side, side]."""
+    for axis in range(3):
+        fine = np.repeat(coarse, 2, axis)
+        odd = (slice(None),) * axis + (slice(1, -1, 2),)
+        fine[odd] = (_lower(coarse, axis) + _upper(coarse, axis)) / 2
+        coarse = fine[(slice(None),) * axis + (slice(side),)]
+    return coarse
+
+
+def _corners_of_blocks(blocks: BoolArray, side: int) -> BoolArray:
+    """Corners, bool [side, side, side], within or on the edge of any of these blocks of 2 x 2 x 2 periods."""
+    corners = blocks
+    for axis in range(3):
+        spread = np.zeros(tuple(side if k == axis else n for k, n in enumerate(corners.shape)), bool)
+        for start in range(3):
+            part = spread[(slice(None),) * axis + (slice(start, start + 2 * corners.shape[axis], 2),)]
+            part |= corners[(slice(None),) * axis + (slice(part.shape[axis]),)]
+        corners = spread
+    return corners
 
 
 def _slope(corner_sdf: FloatArray) -> FloatArray:

@@ -107,6 +107,9 @@ class Lattice:
         tet_edge_steps: int64 [46, 6], edge id of its edges minus 54 * period id.
         edge_vert_steps: int64 [54, 2], vertex id of an edge's ends minus 8 * period id.
         vert_steps: int64 [U], vertex id of all vertices used by a period's tetrahedra, minus 8 * period id.
+        edge_end_steps: int64 [W, 2], vertex ids of the ends of all edges of a period's tetrahedra, minus 8 * period id.
+        coarse_steps: int64 [8, 4], for sites 2 to 7, vertex ids of the four nearest period corners and centres, minus 8 * period
+            id; all are sqrt(5) steps away. 0 for sites 0 and 1.
 
     Raises:
         ValueError: `resolution` is not a positive multiple of 4.
@@ -123,6 +126,12 @@ class Lattice:
         self.tet_edge_steps = (parts.tet_edge_offsets @ strides) * len(parts.edge_sites) + parts.tet_edges
         self.edge_vert_steps = (parts.edge_offsets @ strides) * len(SITES) + parts.edge_sites
         self.vert_steps = np.unique(self.tet_vert_steps)
+        self.edge_end_steps = np.unique(np.sort(self.tet_vert_steps[:, TET_EDGES], -1).reshape(-1, 2), axis=0)
+        offsets = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+        coarse = (offsets[:, None] * PERIOD + SITES[:2]).reshape(-1, 3)
+        ids = ((offsets @ strides)[:, None] * len(SITES) + np.arange(2)).reshape(-1)
+        nearest = ((SITES[:, None] - coarse) ** 2).sum(-1) == 5
+        self.coarse_steps = np.array([ids[near] if near.any() else np.zeros(4, np.int64) for near in nearest])
 
     @property
     def n_verts(self) -> int:

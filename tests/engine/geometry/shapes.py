@@ -32,7 +32,7 @@ class AnalyticField:
     def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor:
         assert ijk.dtype == torch.int64
         self.seen.append(ijk)
-        return self.formula(-1 + 2 * ijk.double() / resolution).float()
+        return self.sdf((-1 + 2 * ijk.double() / resolution).float())  # the same rounding: some vertices lie on the surface
 
 
 def sphere(radius: float = 0.6, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -82,6 +82,21 @@ def test_ids_lead_to_the_same_places_as_the_tile():
     assert np.array_equal(lattice.vert_steps, np.unique(lattice.tet_vert_steps))
 
 
+def test_each_site_knows_the_corners_and_centres_next_to_it():
+    lattice = Lattice(16)
+    period = lattice.side**2 * 2 + lattice.side * 2 + 2
+    for site in range(2, 8):
+        around = 8 * period + lattice.coarse_steps[site]
+        assert (around % 8 < 2).all() and len(set(around.tolist())) == 4
+        assert (((lattice.ijk(around) - lattice.ijk(np.array(8 * period + site))) ** 2).sum(-1) == 5).all()
+
+
+def test_ends_of_all_edges_of_a_periods_tetrahedra():
+    lattice = Lattice(8)
+    pairs = {tuple(sorted(pair)) for tet in lattice.tet_vert_steps for pair in tet[TET_EDGES].tolist()}
+    assert {tuple(pair) for pair in lattice.edge_end_steps.tolist()} == pairs
+
+
 def test_interior_is_the_open_box():
     lattice = Lattice(12)
     ijk = lattice.ijk(np.arange(lattice.n_verts))

@@ -1,0 +1,129 @@
+"""The signed distance on the A15 lattice: evaluated at every vertex against ours, coarse to fine, in one run.
+
+    python benchmarks/lattice_sdf.py --model engine/weights/starter --data val_00.npz --object 0
+    python benchmarks/lattice_sdf.py --shape sphere
+
+Prints both times, their ratio, the share of the vertices that ours evaluated, and how far the two meshes are apart. `--data`
+may be left out where the environment variable TETRAVIEW_DATA names a folder with `val_00.npz`. `--shape` needs no weights: an
+analytic field that costs as much as a decoder of the starter's size, the same for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from tetraview.engine.geometry.extract import extract_mesh, extract_mesh_dense
+from tetraview.engine.geometry.lattice import Lattice
+
+
+class _Field(Protocol):
+    def sdf(self, points: torch.Tensor) -> torch.Tensor: ...
+
+    def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor: ...
+
+
+class CountingField:
+    """A field that counts the points it is asked for."""
+
+    def __init__(self, field: _Field) -> None:
+        self.field, self.n_points = field, 0
+
+    def sdf(self, points: torch.Tensor) -> torch.Tensor:
+        self.n_points += len(points)
+        return self.field.sdf(points)
+
+    def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor:
+        self.n_points += len(ijk)
+        return self.field.lattice_sdf(ijk, resolution)
+
+
+class ShapeField:
+    """An analytic shape behind a small decoder whose answer is not used: what a point costs without weights."""
+
+    def __init__(self, shape: str) -> None:
+        torch.manual_seed(0)
+        self.shape = shape
+        self.decoder = torch.nn.Sequential(
+            torch.nn.Linear(96, 64), torch.nn.SiLU(), torch.nn.Linear(64, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1)
+        )
+
+    @torch.no_grad()
+    def sdf(self, points: torch.Tensor) -> torch.Tensor:
+        cost = self.decoder(points.repeat(1, 32))[:, 0]
+        if self.shape == "sphere":
+            distance = 0.6 - points.norm(dim=1)
+        else:
+            distance = 0.2 - torch.stack([points[:, :2].norm(dim=1) - 0.55, points[:, 2]], 1).norm(dim=1)
+        return distance + 0 * cost
+
+    def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor:
+        return self.sdf((-1 + 2 * ijk.double() / resolution).float())
+
+
+def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> _Field:
+    """The field that a reconstructor makes of one object of a pack, seen by the canonical rig."""
+    from tetraview.engine.cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
+    from tetraview.engine.dataset.packs import load_objects
+    from tetraview.engine.dataset.render import render_views
+    from tetraview.engine.reconstructor import Reconstructor
+
+    mesh = next(thing for k, thing in enumerate(load_objects(pack)) if k == index)
+    rgba = render_views(mesh, rig_c2w(), RIG_FOVY_DEG, view_px).rgba.astype(np.float32) / 255
+    views = torch.from_numpy(rgba).permute(0, 3, 1, 2).contiguous()
+    return Reconstructor.from_pretrained(model).eval().encode(views, RIG_ELEVATION_DEG)
+
+
+def vertex_difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest distance between the meshes' vertices, one to one if they are as many, else to the nearest either way."""
+    if first.shape == second.shape:
+        return float(np.abs(first - second).max(initial=0))
+    from scipy.spatial import cKDTree
+
+    return float(max(cKDTree(first).query(second)[0].max(), cKDTree(second).query(first)[0].max()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, help="folder of reconstructor weights")
+    what.add_argument("--shape", choices=["sphere", "torus"], help="an analytic field instead")
+    parser.add_argument("--data", type=Path, help="pack of objects (default: $TETRAVIEW_DATA/val_00.npz)")
+    parser.add_argument("--object", type=int, default=0, help="which object of the pack")
+    parser.add_argument("--view-px", type=int, default=256, help="size of the rendered views")
+    parser.add_argument("--resolution", type=int, default=256, help="lattice steps across")
+    options = parser.parse_args()
+
+    if options.shape:
+        field: _Field = ShapeField(options.shape)
+    else:
+        pack = options.data or Path(os.environ.get("TETRAVIEW_DATA", ".")) / "val_00.npz"
+        if not pack.exists():
+            parser.error(f"no pack {pack}: give --data, or set TETRAVIEW_DATA to a folder with val_00.npz")
+        field = reconstructed_field(options.model, pack, options.object, options.view_px)
+
+    n_verts = int(Lattice(options.resolution).interior().sum())
+    extract_mesh(field, 32)  # first calls cost more
+    results = {}
+    for name, extract in (("ours", extract_mesh), ("dense", extract_mesh_dense)):
+        counting = CountingField(field)
+        start, cpu_start = time.perf_counter(), time.process_time()
+        verts, faces = extract(counting, options.resolution)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        results[name] = verts, faces, seconds
+        share = counting.n_points / n_verts
+        points = f"{counting.n_points:,} points ({share:.1%} of the lattice)"
+        print(f"{name:6}{seconds:8.2f} s ({cpu_seconds:.2f} s of CPU)  {points}  {len(faces):,} triangles")
+    (verts, faces, seconds), (dense_verts, dense_faces, dense_seconds) = results["ours"], results["dense"]
+    print(f"ratio  {dense_seconds / seconds:.1f}x")
+    print(f"vertices differ by at most {vertex_difference(verts, dense_verts):.2e}; "
+          f"faces {'identical' if np.array_equal(faces, dense_faces) else 'not identical'}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
