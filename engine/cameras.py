@@ -54,7 +54,9 @@ def rig_c2w(elevation_deg: float = RIG_ELEVATION_DEG) -> FloatArray:
     return orbit_c2w(np.array(RIG_AZIMUTH_DEG), elevation_deg, RIG_DISTANCE)
 
 
-def pixel_rays(c2w: npt.ArrayLike, fovy_deg: float, height: int, width: int, *, supersample: int = 1) -> tuple[FloatArray, FloatArray]:
+def pixel_rays(
+    c2w: npt.ArrayLike, fovy_deg: float, height: int, width: int, *, supersample: int = 1
+) -> tuple[FloatArray, FloatArray]:
     """Origins and unit directions of the rays through all pixels of one camera.
 
     Args:

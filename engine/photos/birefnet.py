@@ -7,6 +7,7 @@ Zheng et al. 2024, Bilateral Reference for High-Resolution Dichotomous Image Seg
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def find_birefnet() -> Path | None:
-    """The folder of BiRefNet's weights on this machine, or None; never uses the network and does not import torch."""
+    """The folder of BiRefNet's weights on this machine, or None; never uses the network and does not import torch.
+
+    None, too, where the library that loads them (transformers, an option) is not installed.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        return None
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         folder = Path(named)

@@ -21,11 +21,12 @@ NEAR, FAR = RIG_DISTANCE - 1.0, RIG_DISTANCE + 1.0
 
 @dataclass(frozen=True)
 class Rendered:
-    """Rays rendered: colour [R, 3] on white, opacity [R], weights [R, S] and distances [R, S] of the samples."""
+    """Rays rendered: colour [R, 3] on white, opacity [R]; and weights, optical depth and distances [R, S] of the samples."""
 
     colour: Tensor
     opacity: Tensor
     weights: Tensor
+    optical_depth: Tensor
     distances: Tensor
 
 
@@ -67,7 +68,7 @@ def composite(density: Tensor, colour: Tensor, inside: Tensor, distances: Tensor
     opacity = weights.sum(1)
     rows = inside.nonzero()[:, 0]
     mixed = torch.zeros(len(inside), 3, device=colour.device).index_add(0, rows, weights[inside][:, None] * colour)
-    return Rendered(mixed + (1 - opacity)[:, None], opacity, weights, distances)
+    return Rendered(mixed + (1 - opacity)[:, None], opacity, weights, optical_depth, distances)
 
 
 @torch.no_grad()

@@ -37,11 +37,11 @@ class BatchConfig:
     objects: int = 6
     rays: int = 320
     foreground: float = 0.6
-    jittered: float = 0.3
+    jittered: float = 0.15
     imperfect_masks: float = 0.4
     mirror: float = 0.5
-    turn: float = 0.25
-    recolour: float = 0.3
+    turn: float = 0.1
+    recolour: float = 0.15
     views: int = 0
 
 
@@ -156,7 +156,8 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     columns = [torch.from_numpy(np.concatenate([part[k] for part in parts])) for k in range(1, 6)]
     index = torch.arange(config.objects).repeat_interleave(config.rays)
     raw = torch.from_numpy(np.stack([part[0] for part in parts]))
-    return Batch(raw, index, *columns, views=tuple(views for _, views in drawn))
+    views = tuple(views for _, views in drawn) if config.views else ()
+    return Batch(raw, index, *columns, views=views)
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

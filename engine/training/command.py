@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, default=60.0, help="time budget of the stage over all resumptions (%(default)s)")
     add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add("--start-from", metavar="DIR", help="weights to start from; stage mesh needs them (OUT/reconstructor)")
+    add("--export", metavar="DIR", help="at the end write the weights there as float16, as the package ships them")
     add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
     add("--rays", type=int, metavar="N", help="target rays an object (320; stage mesh 192)")
     add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..devices import choose_device
     from ..reconstructor import Reconstructor
+    from .export import export_weights
     from .reconstructor import TrainConfig, Trainer, mesh_stage, train
     from .view_cache import CacheConfig, ViewCache
 
@@ -101,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 bar.set_postfix_str(f"step {trainer.step}, loss {terms['loss']:.4f}")
     finally:
         steps.close()  # type: ignore[attr-defined]
+    if args.export:
+        log.info("%d bytes in %s", export_weights(checkpoint_folder / "reconstructor", Path(args.export)), args.export)
     seconds = time.perf_counter() - started
     log.info("step %d after %.0f s; weights in %s", trainer.step, seconds, checkpoint_folder / "reconstructor")
     return 0

@@ -44,7 +44,8 @@ class CurveLog:
         import matplotlib.pyplot as plt
 
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-        for name, axes, keys in (("curves.csv", left, ("colour", "opacity", "depth")), ("validation.csv", right, ("psnr",))):
+        losses = ("colour", "opacity", "termination", "surface")
+        for name, axes, keys in (("curves.csv", left, losses), ("validation.csv", right, ("psnr",))):
             rows = self._read(name)
             for key in keys:
                 if rows and key in rows[0]:

@@ -19,22 +19,33 @@ class LossConfig:
 
     Attributes:
         opacity: Of the mean squared error of opacity.
-        depth: Of the mean distance between a ray's weight and its true depth, world units.
+        termination: Of the negative log-likelihood, in nats, that a ray ends where it truly does.
+        surface: Of the mean squared error of the albedo of the samples at the true surface.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.
         keep_behind: Share of the rays that keep them all the same.
     """
 
     opacity: float = 0.3
-    depth: float = 0.02
+    termination: float = 0.01
+    surface: float = 0.3
     samples: int = 48
-    behind: float = 0.2
-    keep_behind: float = 0.3
+    behind: float = 0.15
+    keep_behind: float = 0.25
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch's rays, rendered, and the samples they were rendered from: inside bool [R, S], albedo [M, 3] of those inside."""
+
+    rendered: Rendered
+    inside: Tensor
+    albedo: Tensor
 
 
 def render_batch(
     model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator
-) -> Rendered:
+) -> Decoded:
     """Render the batch's rays, decoding only samples inside the visual hull."""
     points, distances = ray_samples(batch.origins, batch.directions, config.samples, generator)
     inside = points.square().sum(-1) < 1
@@ -44,15 +55,40 @@ def render_batch(
     index = batch.batch_index[:, None].expand_as(inside)
     inside[inside.clone()] = model.hull(encoded, index[inside], points[inside]) > -model.margin
     density, albedo = model.density_and_albedo(encoded, index[inside], points[inside])
-    return composite(density, albedo, inside, distances)
+    return Decoded(composite(density, albedo, inside, distances), inside, albedo)
 
 
-def volumetric_loss(rendered: Rendered, batch: Batch, config: LossConfig) -> tuple[Tensor, dict[str, float]]:
+def termination_loss(rendered: Rendered, inside: Tensor, depth: Tensor, certain: Tensor) -> Tensor:
+    """Mean negative log-likelihood that rays end at their true depth (or not at all), nats.
+
+    Every sample in front of the surface must let the ray pass, exp(-optical depth), and the one at the surface must stop it.
+    Unlike the composited colour this reaches samples behind others, so that concavities are carved from the first step.
+
+    Args:
+        rendered: The rays.
+        inside: bool [R, S], the samples that were decoded.
+        depth: float [R], 0 where a ray meets nothing.
+        certain: bool [R], rays whose pixel is wholly covered or wholly empty.
+    """
+    half_step = (rendered.distances[0, 1] - rendered.distances[0, 0]) / 2
+    offset = rendered.distances - torch.where(depth > 0, depth, torch.inf)[:, None]
+    before = rendered.optical_depth * (offset < -half_step)
+    stops = inside & (offset.abs() <= half_step)
+    stop = -torch.log(-torch.expm1(-rendered.optical_depth.clamp(min=1e-4))) * stops
+    return ((before + stop).sum(1) * certain).sum() / certain.sum().clamp(min=1)
+
+
+def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum of the terms, and each term's value for the log."""
+    rendered = decoded.rendered
     colour = (rendered.colour - batch.colour).square().mean()
     opacity = (rendered.opacity - batch.alpha).square().mean()
-    hit = (batch.depth > 0) & (batch.alpha > 0.99)
-    error = (rendered.weights[hit] * (rendered.distances[hit] - batch.depth[hit, None]).abs()).sum(1)
-    depth = error.mean() if len(error) else colour.new_zeros(())
-    total = colour + config.opacity * opacity + config.depth * depth
-    return total, {"colour": colour.item(), "opacity": opacity.item(), "depth": depth.item()}
+    covered = (batch.depth > 0) & (batch.alpha > 0.99)
+    termination = termination_loss(rendered, decoded.inside, batch.depth, covered | (batch.alpha < 0.01))
+    near = (rendered.distances - batch.depth[:, None]).abs() < 0.03
+    at_surface = (near & covered[:, None])[decoded.inside]
+    rows = decoded.inside.nonzero()[:, 0][at_surface]
+    surface = (decoded.albedo[at_surface] - batch.colour[rows]).square().sum() / max(1, 3 * len(rows))
+    total = colour + config.opacity * opacity + config.termination * termination + config.surface * surface
+    terms = {"colour": colour, "opacity": opacity, "termination": termination, "surface": surface}
+    return total, {name: value.item() for name, value in terms.items()}

@@ -52,7 +52,7 @@ class TrainConfig:
     final_rate: float = 0.02
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    ema_decay: float = 0.998
+    ema_decay: float = 0.995
     bf16: bool = True
     validate_every_s: float = 420.0
     checkpoint_every_s: float = 120.0
@@ -108,8 +108,8 @@ class Trainer:
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             encoded = self.model.encode_batch(batch.raw)
-        rendered = render_batch(self.model, encoded, batch, self.config.loss, self.generator)
-        loss, terms = volumetric_loss(rendered, batch, self.config.loss)
+        decoded = render_batch(self.model, encoded, batch, self.config.loss, self.generator)
+        loss, terms = volumetric_loss(decoded, batch, self.config.loss)
         for index, views in enumerate(batch.views):
             part, mesh_terms = mesh_loss(self.model, single(encoded, index), views, self.config.mesh, self.mesh_rng)
             loss = loss + part / len(batch.views)

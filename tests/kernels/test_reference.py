@@ -13,7 +13,14 @@ sizes = st.integers(1, 9)
 
 
 @settings(max_examples=30, deadline=None)
-@given(images=st.integers(1, 3), height=sizes, width=sizes, channels=st.integers(1, 5), points=st.integers(1, 40), seed=st.integers(0, 999))
+@given(
+    images=st.integers(1, 3),
+    height=sizes,
+    width=sizes,
+    channels=st.integers(1, 5),
+    points=st.integers(1, 40),
+    seed=st.integers(0, 999),
+)
 def test_images_match_grid_sample(images: int, height: int, width: int, channels: int, points: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(images, height, width, channels, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -22,7 +29,11 @@ def test_images_match_grid_sample(images: int, height: int, width: int, channels
     ours = sample_images(features, index, xy)
     nchw = features.permute(0, 3, 1, 2)
     theirs = torch.cat(
-        [F.grid_sample(nchw[i : i + 1], p[None, None, None], align_corners=False)[0, :, 0] for i, p in zip(index, xy, strict=True)], 1
+        [
+            F.grid_sample(nchw[i : i + 1], p[None, None, None], align_corners=False)[0, :, 0]
+            for i, p in zip(index, xy, strict=True)
+        ],
+        1,
     ).T
     assert torch.allclose(ours, theirs, atol=1e-12)
     upstream = torch.randn(ours.shape, generator=generator, dtype=torch.float64)

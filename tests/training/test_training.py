@@ -12,9 +12,10 @@ from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, pixel_rays
 from tetraview.engine.dataset.textured_mesh import TexturedMesh
 from tetraview.engine.errors import InvalidRequestError
 from tetraview.engine.reconstructor import Reconstructor
+from tetraview.engine.rendering.volumetric import composite
 from tetraview.engine.training import command, view_cache
 from tetraview.engine.training.batches import BatchConfig, draw_batch, draw_object, prefetch, target_rays
-from tetraview.engine.training.losses import LossConfig
+from tetraview.engine.training.losses import LossConfig, termination_loss
 from tetraview.engine.training.mesh_loss import MeshLossConfig, mesh_loss, single, surface_verts
 from tetraview.engine.training.reconstructor import TrainConfig, Trainer, mesh_stage, rate_at, train, validate
 from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
@@ -72,7 +73,9 @@ def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dic
     """A ray's true colour must be found where its hit point projects into some augmented input view."""
     config = BatchConfig(rays=200, jittered=0.0, recolour=0.0, foreground=1.0, **settings)
     for seed in range(6):
-        (raw, origins, directions, colour, alpha, depth), _ = draw_object(cache[seed % 2], config, 32, np.random.default_rng(seed))
+        (raw, origins, directions, colour, alpha, depth), _ = draw_object(
+            cache[seed % 2], config, 32, np.random.default_rng(seed)
+        )
         keep = (alpha > 0.99) & (depth > 0)
         points = torch.from_numpy(origins[keep] + directions[keep] * depth[keep, None])
         model = Reconstructor(**TINY)
@@ -94,9 +97,26 @@ def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> Non
 
 def test_loss_falls(cache: ViewCache) -> None:
     trainer = new_trainer()
-    weights = np.full(len(cache), 1 / len(cache))
-    losses = [trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))["colour"] for _ in range(60)]
-    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+    batch = draw_batch(cache, BATCH, 32, np.full(len(cache), 1 / len(cache)), trainer.rng)
+    terms = [trainer.train_step(batch) for _ in range(50)]
+    for name in ("colour", "termination", "surface"):
+        assert np.mean([t[name] for t in terms[-5:]]) < 0.7 * np.mean([t[name] for t in terms[:5]]), name
+
+
+def test_termination_is_the_likelihood_of_the_true_depth() -> None:
+    """Three samples a ray, 0.5 apart: pass the first (optical depth 0.2), stop at the second (1.5); the third does not count."""
+    distances = torch.tensor([[3.25, 3.75, 4.25], [3.25, 3.75, 4.25]])
+    density = torch.tensor([0.4, 3.0, 7.0, 0.4, 3.0, 7.0])
+    inside = torch.ones(2, 3, dtype=torch.bool)
+    rendered = composite(density, torch.zeros(6, 3), inside, distances)
+    step = 2.0 / 3
+    stopped = 0.4 * step - np.log(1 - np.exp(-3.0 * step))
+    passed = (0.4 + 3.0 + 7.0) * step
+    both = torch.ones(2, dtype=torch.bool)
+    loss = termination_loss(rendered, inside, torch.tensor([3.8, 0.0]), both)
+    assert loss.item() == pytest.approx((stopped + passed) / 2, rel=1e-5)
+    only_first = termination_loss(rendered, inside, torch.tensor([3.8, 0.0]), torch.tensor([True, False]))
+    assert only_first.item() == pytest.approx(stopped, rel=1e-5)
 
 
 def test_resuming_gives_the_same_next_step(cache: ViewCache, tmp_path: Path) -> None:
@@ -119,7 +139,9 @@ def test_train_writes_weights_curves_and_sheets(cache: ViewCache, tmp_path: Path
     trainer = new_trainer(max_steps=25, validation_objects=1)
     assert len(list(train(trainer, cache, cache, tmp_path))) == 25
     assert (tmp_path / "curves.csv").read_text().startswith("step,seconds,loss")
-    assert (tmp_path / "validation.csv").exists() and list(tmp_path.glob("samples_*.png")) and (tmp_path / "checkpoint.pt").exists()
+    assert (
+        (tmp_path / "validation.csv").exists() and list(tmp_path.glob("samples_*.png")) and (tmp_path / "checkpoint.pt").exists()
+    )
     score, sheet = validate(Reconstructor.from_pretrained(tmp_path / "reconstructor").eval(), cache, 1)
     assert 5 < score < 60 and sheet.shape == (64, 32, 3)
 
@@ -149,13 +171,21 @@ def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
     model = trainer.model
     model.decoder.initialise_sdf_from_density(0.02)
     config = mesh_stage().batch
-    batch = draw_batch(cache, BatchConfig(objects=1, rays=8, views=2, mirror=0, turn=0, jittered=0, recolour=0), 32, weights, np.random.default_rng(0))
+    batch = draw_batch(
+        cache,
+        BatchConfig(objects=1, rays=8, views=2, mirror=0, turn=0, jittered=0, recolour=0),
+        32,
+        weights,
+        np.random.default_rng(0),
+    )
     assert config.mirror == 0 and config.turn == 0 and len(batch.views[0]) == 2
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for step in range(30):
         encoded = single(model.encode_batch(batch.raw), 0)
-        loss, terms = mesh_loss(model, encoded, batch.views[0], MeshLossConfig(resolution=32, pixels=400), np.random.default_rng(1))
+        loss, terms = mesh_loss(
+            model, encoded, batch.views[0], MeshLossConfig(resolution=32, pixels=400), np.random.default_rng(1)
+        )
         optimiser.zero_grad()
         loss.backward()
         if step == 0:

@@ -80,7 +80,7 @@ def test_signed_silhouette_is_exact_on_a_disc() -> None:
     alpha = np.clip(distance + 0.5, 0, 1)
     ours = signed_silhouette(alpha) * px
     near = np.abs(distance) < 20
-    assert np.abs(ours - distance)[near].max() < 0.6
+    assert np.abs(ours - distance)[near].max() < 0.8  # away from the edge: distances between pixel centres
     assert np.abs(ours - distance)[np.abs(distance) < 0.5].max() < 0.25
 
 
