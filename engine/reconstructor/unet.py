@@ -124,7 +124,8 @@ class PlaneUNet(nn.Module):
         super().__init__()
         top_px = input_px // patch_px
         if input_px % patch_px or plane_px % top_px or top_px % 2 ** (len(channels) - 1):
-            raise ValueError(f"sizes do not divide: input {input_px}, patch {patch_px}, planes {plane_px}, {len(channels)} levels")
+            sizes_px = f"input {input_px}, patch {patch_px}, planes {plane_px}, {len(channels)} levels"
+            raise ValueError(f"sizes do not divide: {sizes_px}")
         self.patch_px = patch_px
         self.upscale = plane_px // top_px
         sizes = [top_px >> level for level in range(len(channels))]

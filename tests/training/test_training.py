@@ -28,8 +28,8 @@ BATCH = BatchConfig(objects=2, rays=64)
 def box(name: str, size: tuple[float, float, float], colour: tuple[int, int, int]) -> TexturedMesh:
     """A box of one colour, its front (-Y) of another."""
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32) * size
-    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4],
-                      [1, 5, 7], [1, 7, 3]], np.int32)  # fmt: skip
+    quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
+    faces = np.array([(q[0], q[k], q[k + 1]) for q in quads for k in (1, 2)], np.int32)
     verts = corners[faces].reshape(-1, 3)
     front = (verts.reshape(-1, 3, 3)[..., 1] < 0).all(1).repeat(3)
     uvs = np.where(front, 0.75, 0.25)[:, None].repeat(2, 1).astype(np.float32)
