@@ -27,7 +27,7 @@ from tetraview.engine.version import __version__
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
-def until(condition, timeout_s: float = 200) -> None:
+def until(condition, timeout_s: float = 600) -> None:
     """Wait until `condition()` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
