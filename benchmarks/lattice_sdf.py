@@ -3,7 +3,9 @@
     python benchmarks/lattice_sdf.py --model engine/weights/starter --data val_00.npz --object 0
     python benchmarks/lattice_sdf.py --shape sphere
 
-Prints both times, their ratio, the share of the vertices that ours evaluated, and how far the two meshes are apart. `--data`
+Prints the times, their ratios, the share of the vertices that ours evaluated, and how far the meshes are apart. With a model
+there are two to compare with: "dense" asks the field at every vertex, which still leaves out what is outside the visual hull;
+"plain" runs the network at every vertex. `--data`
 may be left out where the environment variable TETRAVIEW_DATA names a folder with `val_00.npz`. `--shape` needs no weights: an
 analytic field that costs as much as a decoder of the starter's size, the same for both.
 """
@@ -13,8 +15,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,18 +32,16 @@ class _Field(Protocol):
 
 
 class CountingField:
-    """A field that counts the points it is asked for."""
+    """A field that counts the points it is asked for, and the seconds that they take."""
 
     def __init__(self, field: _Field) -> None:
-        self.field, self.n_points = field, 0
+        self.field, self.n_points, self.seconds = field, 0, 0.0
 
     def sdf(self, points: torch.Tensor) -> torch.Tensor:
-        self.n_points += len(points)
-        return self.field.sdf(points)
+        return _timed(self, self.field.sdf, points)
 
     def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor:
-        self.n_points += len(ijk)
-        return self.field.lattice_sdf(ijk, resolution)
+        return _timed(self, self.field.lattice_sdf, ijk, resolution)
 
 
 class ShapeField:
@@ -66,7 +67,30 @@ class ShapeField:
         return self.sdf((-1 + 2 * ijk.double() / resolution).float())
 
 
-def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> _Field:
+class PlainField:
+    """The same field without any short cut: the network runs at every point, inside the visual hull or not."""
+
+    def __init__(self, field: Any) -> None:
+        self.field, self.chunk = field, 65_536
+
+    @torch.no_grad()
+    def sdf(self, points: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self._chunk_sdf(chunk) for chunk in points.split(self.chunk)])
+
+    def _chunk_sdf(self, points: torch.Tensor) -> torch.Tensor:
+        model = self.field.model
+        index = torch.zeros(len(points), dtype=torch.long)
+        samples = model.sample(self.field.encoded, index, points)
+        hidden = model.decoder.hidden(samples.planes, samples.views, points)
+        decoded = torch.minimum(model.decoder.signed_distance(model.decoder.log_density(hidden)[1]), samples.hull)
+        gate = (samples.hull > -model.margin) & (points.abs().amax(1) <= 1)
+        return torch.where(gate, decoded, samples.hull.clamp(max=-0.5 * model.margin))
+
+    def lattice_sdf(self, ijk: torch.Tensor, resolution: int = 256) -> torch.Tensor:
+        return self.sdf((-1 + 2 * ijk.double() / resolution).float())
+
+
+def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> Any:
     """The field that a reconstructor makes of one object of a pack, seen by the canonical rig."""
     from tetraview.engine.cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
     from tetraview.engine.dataset.packs import load_objects
@@ -109,20 +133,36 @@ def main() -> None:
 
     n_verts = int(Lattice(options.resolution).interior().sum())
     extract_mesh(field, 32)  # first calls cost more
+    runs: list[tuple[str, _Field, Callable[..., Any]]] = [("ours", field, extract_mesh), ("dense", field, extract_mesh_dense)]
+    if not options.shape:  # there, "dense" has the hull gate, and "plain" has nothing
+        runs.append(("plain", PlainField(field), extract_mesh_dense))
     results = {}
-    for name, extract in (("ours", extract_mesh), ("dense", extract_mesh_dense)):
-        counting = CountingField(field)
+    for name, asked, extract in runs:
+        counting = CountingField(asked)
         start, cpu_start = time.perf_counter(), time.process_time()
         verts, faces = extract(counting, options.resolution)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-        results[name] = verts, faces, seconds
+        results[name] = verts, faces, seconds, counting.seconds
         share = counting.n_points / n_verts
         points = f"{counting.n_points:,} points ({share:.1%} of the lattice)"
-        print(f"{name:6}{seconds:8.2f} s ({cpu_seconds:.2f} s of CPU)  {points}  {len(faces):,} triangles")
-    (verts, faces, seconds), (dense_verts, dense_faces, dense_seconds) = results["ours"], results["dense"]
-    print(f"ratio  {dense_seconds / seconds:.1f}x")
-    print(f"vertices differ by at most {vertex_difference(verts, dense_verts):.2e}; "
-          f"faces {'identical' if np.array_equal(faces, dense_faces) else 'not identical'}")  # fmt: skip
+        cost = f"{seconds:8.2f} s ({cpu_seconds:.2f} s of CPU; {counting.seconds:.2f} s in the field)"
+        print(f"{name:6}{cost}  {points}  {len(faces):,} triangles")
+    verts, faces, seconds, field_seconds = results["ours"]
+    for name in list(results)[1:]:
+        other_verts, other_faces, other_seconds, other_field_seconds = results[name]
+        same = "identical" if np.array_equal(faces, other_faces) else "not identical"
+        print(
+            f"{name} / ours: {other_seconds / seconds:.1f}x in all, {other_field_seconds / field_seconds:.1f}x in the field; "
+            f"vertices differ by at most {vertex_difference(verts, other_verts):.1e}, faces {same}"
+        )
+
+
+def _timed(field: CountingField, evaluate: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+    start = time.perf_counter()
+    values = evaluate(*arguments)
+    field.seconds += time.perf_counter() - start
+    field.n_points += len(values)
+    return values
 
 
 if __name__ == "__main__":

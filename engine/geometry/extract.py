@@ -98,8 +98,8 @@ def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float]
 
     Returns:
         active: bool [periods of the lattice].
-        reach: float32 [periods of the lattice], most by which the sdf of a vertex may differ from that of a corner or centre
-            next to it.
+        reach: float32 [periods of the lattice]; a vertex has the sign of the four corners and centres next to it for certain if
+            they agree and one is farther from 0 than this.
     """
     side = samples.lattice.side
     corners, centres = (samples.values.reshape(side, side, side, len(SITES))[..., site] for site in (0, 1))  # views
@@ -126,7 +126,9 @@ def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float]
     may_cross &= _may_cross(fine, centres[:-1, :-1, :-1], slope)
     active = np.zeros(side**3, bool)
     active[tet_periods] = may_cross.reshape(-1)
-    return active, np.pad(slope, (0, 1), mode="edge").reshape(-1) * np.float32(np.sqrt(5) / PERIOD)
+    # The four around a vertex average to its place: were the sdf linear, their sign would be its sign. The reach guards against
+    # curvature only, for which half the distance has been enough.
+    return active, np.pad(slope, (0, 1), mode="edge").reshape(-1) * np.float32(0.5 * np.sqrt(5) / PERIOD)
 
 
 def extract_mesh_dense(field: Field, resolution: int = 256) -> tuple[FloatArray, npt.NDArray[np.int32]]:
@@ -192,7 +194,7 @@ class _Samples:
 
         Args:
             periods: Ids, int64 [P].
-            reach: [periods of the lattice], most that the sdf of a vertex differs from that of a corner or centre next to it.
+            reach: float32 [periods of the lattice], as from `_coarse_pass`.
             on_progress: Called with the share done.
         """
         lattice = self.lattice
