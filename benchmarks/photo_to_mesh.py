@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS = ("front", "right", "back", "left")
+PHASES = ("photos", "planes", "mesh", "simplify", "unwrap", "texture", "asset")
 ADDON = "bl_ext.user_default.tetraview"
 GOAL_S, GOAL_BYTES = 10.0, 3e9
 
@@ -65,9 +66,9 @@ def run_inside_blender(photos: dict[str, str], runs: int, folder: Path) -> dict[
     link.symlink_to(ROOT, target_is_directory=True)
     import importlib
 
-    import addon_utils
-    import bpy
+    import bpy  # before addon_utils, whose folder it adds to the path
 
+    addon_utils = importlib.import_module("addon_utils")
     addon_utils.enable(ADDON, default_set=True)
     try:
         session = importlib.import_module(f"{ADDON}.operators.session")
@@ -104,8 +105,7 @@ def run_blender(python: str, arguments: list[str]) -> dict[str, object]:
 
 def report(result: dict, what: str) -> bool:
     """Print the figures; returns whether the goals are met."""
-    phases = [phase for phase in result["timings"][0] if phase != "total"]
-    medians = {phase: statistics.median(run[phase] for run in result["timings"]) for phase in phases}
+    medians = {phase: statistics.median(run[phase] for run in result["timings"]) for phase in PHASES}
     total = statistics.median(result["seconds"])
     for phase, seconds in medians.items():
         print(f"  {phase:<10}{seconds:8.2f} s")
