@@ -59,7 +59,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         shallow_channels: int = 20,
         hidden: int = 96,
         octaves: int = 4,
-        iso_density: float = 30.0,
+        iso_density: float = 12.0,
     ) -> None:
         super().__init__()
         self.unet = PlaneUNet(
