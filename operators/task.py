@@ -52,6 +52,7 @@ class TaskRun:
         self.outcome = ""  # the sentence to report
         self.failed = False
         self._job = None
+        self._cancel_asked = False
 
     def start(self, context) -> bool:
         """Begin; returns whether there is anything to wait for."""
@@ -78,6 +79,8 @@ class TaskRun:
             if not self._job.done:
                 return {"RUNNING_MODAL"}
             self._job.poll()  # raises if it failed
+            if self._cancel_asked:  # the job was done before it heard
+                raise CancelledError("Cancelled.")
         except Exception as error:
             return self._fail(context, error)
         return self._finish(context)
@@ -93,7 +96,7 @@ class TaskRun:
 
     def request_cancel(self, context) -> None:
         """Ask the job to stop; it ends some ticks later."""
-        context.window_manager.tetraview.cancelling = True
+        context.window_manager.tetraview.cancelling = self._cancel_asked = True
         self._job.cancel()
         redraw(context)
 

@@ -107,6 +107,27 @@ def test_installing_reports_progress_and_ends_in_words(ext, monkeypatch, ending)
     assert (state, run.outcome) == expected[ending]
 
 
+def test_a_job_that_is_done_before_it_hears_the_cancel_is_cancelled_all_the_same(ext):
+    task_module, finished = ext.module("operators.task"), []
+
+    class Deaf(task_module.Task):
+        kind, title = "DEAF", "Deaf"
+
+        def begin(self, context):
+            return SimpleNamespace(poll=lambda: [], done=True, cancel=lambda: None)
+
+        def finish(self, context):
+            finished.append(True)
+            return "Made."
+
+    run = task_module.TaskRun(Deaf())
+    assert run.start(bpy.context)
+    assert bpy.ops.tetraview.cancel() == {"FINISHED"}
+    assert run.tick(bpy.context) == {"CANCELLED"}
+    assert run.outcome == "Deaf: cancelled."
+    assert finished == []
+
+
 def test_the_plan_names_size_and_folder(ext):
     plan = ext.module("operators.install").planned(bpy.context)
     assert plan.download_bytes > 50e6
