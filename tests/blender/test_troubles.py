@@ -114,7 +114,7 @@ def test_a_job_that_is_done_before_it_hears_the_cancel_is_cancelled_all_the_same
         kind, title = "DEAF", "Deaf"
 
         def begin(self, context):
-            return SimpleNamespace(poll=lambda: [], done=True, cancel=lambda: None)
+            return SimpleNamespace(poll=list, done=True, cancel=lambda: None)
 
         def finish(self, context):
             finished.append(True)
