@@ -101,7 +101,7 @@ class EngineProcess:
                 self._reader.join(self._grace_s)  # it ends the jobs of the child that died
             self._log_path = _new_log(self.home)
             command = [
-                self.python, "-I", "-X", "utf8", "-X", f"pycache_prefix={self.home / 'cache' / 'bytecode'}",
+                self.python, "-I", "-X", "utf8", "-B",  # no byte-code into the package
                 str(LAUNCHER), "--home", str(self.home),
             ]  # fmt: skip
             flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
