@@ -1,8 +1,9 @@
 """Fewer triangles: a budget met from above, exactly, by a mesh that stays closed.
 
 Three steps. Knots of tiny triangles are merged, as they would block all collapses around them. `fast_simplification` goes most
-of the way, fast but unchecked. Checked collapses go the rest, which evens out the triangles, too. A mesh that the unchecked
-part has pinched is thrown away: again with less of it, at last without it.
+of the way, fast but unchecked; where it has pinched the mesh, the sheets are taken apart again. Checked collapses go the rest,
+which evens out the triangles, too. A mesh that stays open is thrown away: again with less of the unchecked part, at last
+without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from .cleanup import drop_unused_verts, is_watertight
 from .collapse import collapse_edges
+from .pinches import split_pinches
 from .slivers import merge_short_edges
 from .smoothing import taubin_smooth
 
@@ -52,6 +54,9 @@ def simplify(
     for budgets in _FAST_TO_BUDGETS:
         if len(merged[1]) > budgets * budget:
             rough = fast_simplification.simplify(*merged, target_count=int(budgets * budget), agg=_AGGRESSION)
+            rough = rough if is_watertight(rough[1]) else split_pinches(*rough)
+            if closed and not is_watertight(rough[1]):
+                continue
             simple = collapse_edges(*rough, budget)
             if len(simple[1]) <= budget and (is_watertight(simple[1]) or not closed):
                 return simple
