@@ -58,7 +58,8 @@ class TargetView:
 @dataclass(frozen=True)
 class Batch:
     """raw [B, 4, S, S, 5]; and of R rays: batch_index [R], origins and directions [R, 3], colour [R, 3] on white, alpha [R],
-    depth [R] (0 where nothing is hit). views: of each object, whole target views (mesh stage)."""
+    depth [R] (0 where nothing is hit). depth_maps [B, T, px, px] and w2c [B, T, 4, 4]: all target views of each object, and
+    frame [B, 3, 3], which takes the batch's (mirrored, turned) world to theirs. views: whole target views (mesh stage)."""
 
     raw: Tensor
     batch_index: Tensor
@@ -67,6 +68,9 @@ class Batch:
     colour: Tensor
     alpha: Tensor
     depth: Tensor
+    depth_maps: Tensor
+    w2c: Tensor
+    frame: Tensor
     views: tuple[tuple[TargetView, ...], ...] = ()
 
     def to(self, device: torch.device) -> Batch:
@@ -105,7 +109,7 @@ def target_rays(c2w: FloatArray, pixels: npt.NDArray[np.int64], px: int) -> tupl
 def draw_object(
     item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, input_px: int, rng: np.random.Generator
 ) -> tuple[list[FloatArray], tuple[TargetView, ...]]:
-    """One object's part of a batch: raw, origins, directions, colour, alpha, depth; and whole views."""
+    """One object's part of a batch: raw, origins, directions, colour, alpha, depth, w2c, frame; and whole views."""
     jittered = rng.random() < config.jittered
     views = np.array(item["inputs"][1 if jittered else 0])  # type: ignore[call-overload]
     if jittered and rng.random() < config.imperfect_masks:
@@ -121,7 +125,9 @@ def draw_object(
     origins, directions = target_rays(cameras[view_index], pixel, px)
     rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / 255
     colour, alpha = rgba[:, :3], rgba[:, 3]
+    frame = np.eye(3, dtype=np.float32)
     if rng.random() < config.mirror:
+        frame[0, 0] = -1
         views = views[[0, 3, 2, 1], :, ::-1]
         origins, directions = origins * (-1, 1, 1), directions * (-1, 1, 1)
     if rng.random() < config.turn:
@@ -130,6 +136,7 @@ def draw_object(
         cos, sin = [(0, -1), (-1, 0), (0, 1)][quarter - 1]  # turn by -90 * quarter degrees about z
         turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
         origins, directions = origins @ turn.T, directions @ turn.T
+        frame = frame @ turn.T
     whole = [int(i) for i in rng.choice(count, config.views, replace=False)]
     pictures = np.asarray(targets)[whole].astype(np.float32) / 255  # [views, px, px, 4]
     if rng.random() < config.recolour:
@@ -145,7 +152,8 @@ def draw_object(
         TargetView(cameras[i], p[..., :3] * p[..., 3:] + 1 - p[..., 3:], p[..., 3], np.asarray(depth[i], np.float32))
         for i, p in zip(whole, pictures, strict=True)
     )
-    return [raw, origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit], whole_views
+    rays = [origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit]
+    return [raw, *rays, np.linalg.inv(cameras), frame], whole_views
 
 
 def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: FloatArray, rng: np.random.Generator) -> Batch:
@@ -157,7 +165,9 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     index = torch.arange(config.objects).repeat_interleave(config.rays)
     raw = torch.from_numpy(np.stack([part[0] for part in parts]))
     views = tuple(views for _, views in drawn) if config.views else ()
-    return Batch(raw, index, *columns, views=views)
+    depth_maps = torch.from_numpy(np.stack([np.asarray(cache[int(i)]["depth"], np.float32) for i in chosen]))
+    w2c, frame = (torch.from_numpy(np.stack([part[k] for part in parts])) for k in (6, 7))
+    return Batch(raw, index, *columns, depth_maps, w2c, frame, views=views)
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

@@ -44,7 +44,7 @@ class CurveLog:
         import matplotlib.pyplot as plt
 
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-        losses = ("colour", "opacity", "termination", "surface")
+        losses = ("colour", "opacity", "termination", "occupancy", "surface")
         for name, axes, keys in (("curves.csv", left, losses), ("validation.csv", right, ("psnr",))):
             rows = self._read(name)
             for key in keys:

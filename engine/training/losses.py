@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..cameras import RIG_FOVY_DEG
 from ..reconstructor import Reconstructor
 from ..reconstructor.encoded import Encoded
 from ..rendering.volumetric import Rendered, composite, ray_samples
@@ -20,6 +22,7 @@ class LossConfig:
     Attributes:
         opacity: Of the mean squared error of opacity.
         termination: Of the negative log-likelihood, in nats, that a ray ends where it truly does.
+        occupancy: Of the negative log-likelihood, in nats, of what the target views say of a sample: seen through, or not.
         surface: Of the mean squared error of the albedo of the samples at the true surface.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.
@@ -27,7 +30,8 @@ class LossConfig:
     """
 
     opacity: float = 0.3
-    termination: float = 0.01
+    termination: float = 0.005
+    occupancy: float = 0.03
     surface: float = 0.3
     samples: int = 48
     behind: float = 0.15
@@ -36,11 +40,14 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A batch's rays, rendered, and the samples they were rendered from: inside bool [R, S], albedo [M, 3] of those inside."""
+    """A batch's rays, rendered, and the samples they were rendered from: inside bool [R, S]; albedo, points [M, 3] and
+    batch_index [M] of those inside."""
 
     rendered: Rendered
     inside: Tensor
     albedo: Tensor
+    points: Tensor
+    batch_index: Tensor
 
 
 def render_batch(
@@ -55,7 +62,39 @@ def render_batch(
     index = batch.batch_index[:, None].expand_as(inside)
     inside[inside.clone()] = model.hull(encoded, index[inside], points[inside]) > -model.margin
     density, albedo = model.density_and_albedo(encoded, index[inside], points[inside])
-    return Decoded(composite(density, albedo, inside, distances), inside, albedo)
+    return Decoded(composite(density, albedo, inside, distances), inside, albedo, points[inside], index[inside])
+
+
+def seen_through(batch: Batch, points: Tensor, batch_index: Tensor, tolerance: float = 0.008) -> Tensor:
+    """Whether any target view sees past points, bool [M]: what is left is the solid that the views' depths carve out.
+
+    Args:
+        batch: With depth maps and cameras of T views an object.
+        points: float [M, 3], in the batch's world.
+        batch_index: int64 [M].
+        tolerance: A point this far before a surface, world units, still counts as on it.
+
+    Curless and Levoy 1996, A volumetric method for building complex models from range images: unseen space is solid.
+    """
+    scale = 1 / math.tan(math.radians(RIG_FOVY_DEG) / 2)
+    px = batch.depth_maps.shape[-1]
+    own = torch.einsum("mij,mj->mi", batch.frame[batch_index], points)
+    empty = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    for view in range(batch.depth_maps.shape[1]):
+        w2c = batch.w2c[batch_index, view]
+        camera = torch.einsum("mij,mj->mi", w2c[:, :3, :3], own) + w2c[:, :3, 3]
+        xy = torch.stack([camera[:, 0], -camera[:, 1]], 1) * (scale / -camera[:, 2:])
+        column, row = ((xy + 1) * (px / 2)).long().clamp(0, px - 1).unbind(1)
+        depth = batch.depth_maps[batch_index, view, row, column]
+        empty |= (depth == 0) | (camera.norm(dim=1) < depth - tolerance)
+    return empty
+
+
+def occupancy_loss(decoded: Decoded, empty: Tensor) -> Tensor:
+    """Mean negative log-likelihood, nats, that samples [M] let light pass where they are empty, and stop it where not."""
+    optical_depth = decoded.rendered.optical_depth[decoded.inside]
+    stop = -torch.log(-torch.expm1(-optical_depth.clamp(min=1e-4)))
+    return torch.where(empty, optical_depth, stop).sum() / max(1, len(empty))
 
 
 def termination_loss(rendered: Rendered, inside: Tensor, depth: Tensor, certain: Tensor) -> Tensor:
@@ -89,6 +128,8 @@ def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig) -> tuple
     at_surface = (near & covered[:, None])[decoded.inside]
     rows = decoded.inside.nonzero()[:, 0][at_surface]
     surface = (decoded.albedo[at_surface] - batch.colour[rows]).square().sum() / max(1, 3 * len(rows))
-    total = colour + config.opacity * opacity + config.termination * termination + config.surface * surface
-    terms = {"colour": colour, "opacity": opacity, "termination": termination, "surface": surface}
+    occupancy = occupancy_loss(decoded, seen_through(batch, decoded.points, decoded.batch_index))
+    geometry = config.opacity * opacity + config.termination * termination + config.occupancy * occupancy
+    total = colour + geometry + config.surface * surface
+    terms = {"colour": colour, "opacity": opacity, "termination": termination, "occupancy": occupancy, "surface": surface}
     return total, {name: value.item() for name, value in terms.items()}

@@ -15,7 +15,7 @@ from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.rendering.volumetric import composite
 from tetraview.engine.training import command, view_cache
 from tetraview.engine.training.batches import BatchConfig, draw_batch, draw_object, prefetch, target_rays
-from tetraview.engine.training.losses import LossConfig, termination_loss
+from tetraview.engine.training.losses import LossConfig, seen_through, termination_loss
 from tetraview.engine.training.mesh_loss import MeshLossConfig, mesh_loss, single, surface_verts
 from tetraview.engine.training.reconstructor import TrainConfig, Trainer, mesh_stage, rate_at, train, validate
 from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
@@ -73,7 +73,7 @@ def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dic
     """A ray's true colour must be found where its hit point projects into some augmented input view."""
     config = BatchConfig(rays=200, jittered=0.0, recolour=0.0, foreground=1.0, **settings)
     for seed in range(6):
-        (raw, origins, directions, colour, alpha, depth), _ = draw_object(
+        (raw, origins, directions, colour, alpha, depth, _, _), _ = draw_object(
             cache[seed % 2], config, 32, np.random.default_rng(seed)
         )
         keep = (alpha > 0.99) & (depth > 0)
@@ -89,7 +89,7 @@ def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dic
 
 def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> None:
     config = BatchConfig(rays=300, jittered=0.0, recolour=1.0, foreground=1.0, mirror=0.0, turn=0.0)
-    (raw, _, _, colour, alpha, _), _ = draw_object(cache[0], config, 32, np.random.default_rng(5))
+    (raw, _, _, colour, alpha, *_), _ = draw_object(cache[0], config, 32, np.random.default_rng(5))
     shown = {tuple(np.round(c, 1)) for c in raw[raw[..., 3] > 0.999][:, :3]}
     wanted = {tuple(np.round(c, 1)) for c in colour[alpha > 0.999]}
     assert wanted <= shown
@@ -117,6 +117,25 @@ def test_termination_is_the_likelihood_of_the_true_depth() -> None:
     assert loss.item() == pytest.approx((stopped + passed) / 2, rel=1e-5)
     only_first = termination_loss(rendered, inside, torch.tensor([3.8, 0.0]), torch.tensor([True, False]))
     assert only_first.item() == pytest.approx(stopped, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"mirror": 1.0, "turn": 0.0}, {"mirror": 1.0, "turn": 1.0}])
+def test_what_views_see_through_is_outside_the_box(cache: ViewCache, settings: dict[str, float]) -> None:
+    """Points inside the solid are never seen through; points well outside are, in the augmented world as well."""
+    config = BatchConfig(objects=1, rays=8, jittered=0.0, recolour=0.0, **{"mirror": 0.0, "turn": 0.0, **settings})
+    half = np.array([[0.5, 0.3, 0.6], [0.3, 0.6, 0.4]], np.float32)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        chosen = int(np.random.default_rng(seed).choice(2, 1, p=[0.5, 0.5])[0])
+        batch = draw_batch(cache, config, 32, np.full(2, 0.5), rng)
+        name = cache.meta[chosen]["id"]
+        size = half[0 if name == "red" else 1]
+        own = torch.from_numpy(np.random.default_rng(9).uniform(-1, 1, (400, 3)).astype(np.float32)) * 0.9
+        world = own @ torch.linalg.inv(batch.frame[0]).T
+        empty = seen_through(batch, world, torch.zeros(len(own), dtype=torch.long))
+        excess = (own.abs() - torch.from_numpy(size)).amax(1)
+        assert not empty[excess < -0.1].any()
+        assert empty[excess > 0.15].float().mean() > 0.9  # three views carve most of the outside
 
 
 def test_resuming_gives_the_same_next_step(cache: ViewCache, tmp_path: Path) -> None:
