@@ -26,6 +26,8 @@ CHUNK = 65_536
 class Field:
     """Density, signed distance and albedo of one object; every method is gradient-free.
 
+    Points may lie on any device; results come back on the same one.
+
     Args:
         model: The reconstructor, in evaluation mode.
         encoded: A batch of one.
@@ -43,7 +45,7 @@ class Field:
     @torch.no_grad()
     def inside_hull(self, points: Tensor) -> Tensor:
         """Whether points [N, 3] are inside the visual hull, or within the model's margin of it, and in the unit cube."""
-        return self._gate(points)[0]
+        return self._gate(points.to(self.device))[0].to(points.device)
 
     def _gate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         index = torch.zeros(len(points), dtype=torch.long, device=points.device)
@@ -54,12 +56,12 @@ class Field:
     def density(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Density [N] per world unit and albedo [N, 3] of points [N, 3] that are inside the hull."""
         parts = []
-        for chunk in points.split(CHUNK):
+        for chunk in points.to(self.device).split(CHUNK):
             index = torch.zeros(len(chunk), dtype=torch.long, device=chunk.device)
             parts.append(self.model.density_and_albedo(self.encoded, index, chunk))
         if not parts:
             return points.new_zeros(0), points.new_zeros(0, 3)
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        return torch.cat([p[0] for p in parts]).to(points.device), torch.cat([p[1] for p in parts]).to(points.device)
 
     @torch.no_grad()
     def sdf(self, points: Tensor) -> Tensor:
@@ -70,7 +72,8 @@ class Field:
             index = torch.zeros(len(inside), dtype=torch.long, device=inside.device)
             return self.model.decoder.plane_in(sample_triplanes(planes, index, inside))
 
-        return torch.cat([self._signed(chunk, plane_hidden) for chunk in points.split(CHUNK)]) if len(points) else points[:, 0]
+        parts = [self._signed(chunk.to(self.device), plane_hidden).to(points.device) for chunk in points.split(CHUNK)]
+        return torch.cat(parts) if parts else points.new_zeros(0)
 
     @torch.no_grad()
     def lattice_sdf(self, ijk: Tensor, resolution: int = 256) -> Tensor:
@@ -78,13 +81,14 @@ class Field:
         tables = self._lattice_tables(resolution)
         results = []
         for chunk in ijk.split(CHUNK):
-            points = chunk.to(torch.float32) * (2.0 / resolution) - 1
+            here = chunk.to(self.device)
+            points = here.to(torch.float32) * (2.0 / resolution) - 1
             gate, hull = self._gate(points)
-            inside = chunk[gate]
+            inside = here[gate]
             hidden = torch.zeros((), device=points.device)
             for table, (columns, rows) in zip(tables, PLANE_AXES, strict=True):
                 hidden = hidden + table[inside[:, rows] * (resolution + 1) + inside[:, columns]]
-            results.append(self._combine(points[gate], hidden, gate, hull))
+            results.append(self._combine(points[gate], hidden, gate, hull).to(ijk.device))
         return torch.cat(results) if results else torch.zeros(0, device=ijk.device)
 
     def _lattice_tables(self, resolution: int) -> list[Tensor]:

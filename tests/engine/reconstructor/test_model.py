@@ -148,3 +148,13 @@ def test_rendered_ball_fills_its_silhouette(tiny: Reconstructor) -> None:
     alpha = ball_views()[0, 3].numpy()
     assert image.shape == (32, 32, 4) and image[..., 3][alpha > 0.5].mean() > 0.9
     assert image[0, 0, 3] == 0
+
+
+def test_stopping_at_opaque_samples_changes_nothing_visible(ball: Field) -> None:
+    camera = orbit_c2w([30.0], 10.0)[0]
+    whole = render_field(ball, camera, RIG_FOVY_DEG, 24, slabs=1)
+    parts = render_field(ball, camera, RIG_FOVY_DEG, 24, slabs=8)
+    premultiplied = [image[..., :3] * image[..., 3:] for image in (whole, parts)]
+    assert np.abs(premultiplied[0] - premultiplied[1]).max() < 2e-3
+    assert np.abs(whole[..., 3] - parts[..., 3]).max() < 2e-3
+    assert whole[..., 3].max() > 0.99
