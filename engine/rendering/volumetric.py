@@ -114,7 +114,7 @@ def render_field(
 
 def _march(field: Field, origins: Tensor, directions: Tensor, samples: int, slabs: int) -> Tensor:
     """Straight sRGB and alpha [R, 4] of rays [R, 3], front to back, slab by slab."""
-    points, distances = ray_samples(origins, directions, samples)
+    points, _ = ray_samples(origins, directions, samples)
     step = (FAR - NEAR) / samples
     depth = torch.zeros(len(points), device=points.device)  # optical depth so far
     colour = torch.zeros(len(points), 3, device=points.device)  # premultiplied
