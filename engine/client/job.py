@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -27,19 +28,23 @@ class Job:
         self.job_id = job_id
         self._process = process
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._ended = False
+        self._ended = threading.Event()
         self._error: EngineError | None = None
         self._cancel_asked = False
 
     @property
     def done(self) -> bool:
         """Whether the job has ended, well or not, and every event was handed over."""
-        return self._ended and self._events.empty()
+        return self.ended and self._events.empty()
 
     @property
     def ended(self) -> bool:
         """Whether the engine is finished with it; events may still wait to be polled."""
-        return self._ended
+        return self._ended.is_set()
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Block until the engine is finished with it, for `timeout_s` at most; returns `ended`."""
+        return self._ended.wait(timeout_s)
 
     def poll(self) -> list[Event]:
         """The events since the last call; never blocks.
@@ -54,7 +59,7 @@ class Job:
             EngineError: The job failed; its text is fit to show.
         """
         self._process.check_alive(self)
-        ended = self._ended  # read before draining: nothing is queued after the end
+        ended = self.ended  # read before draining: nothing is queued after the end
         events: list[Event] = []
         while True:
             try:
@@ -83,9 +88,9 @@ class Job:
             while not self.done:
                 events = self.poll()
                 yield from events
-                if deadline is not None and time.monotonic() > deadline and not self._ended:
+                if deadline is not None and time.monotonic() > deadline and not self.ended:
                     raise EngineStoppedError(f"The job took longer than {timeout_s:g} seconds and was stopped.")
-                if not events and not self._ended:
+                if not events and not self.ended:
                     time.sleep(RUN_POLL_S)
             self.poll()  # raises if the job failed
         finally:
@@ -97,7 +102,7 @@ class Job:
         The engine answers within a step; if it does not within the process's grace period, it is killed, and the next
         `submit` starts it again. Either way the job ends with `CancelledError`.
         """
-        if not self._ended and not self._cancel_asked:
+        if not self.ended and not self._cancel_asked:
             self._cancel_asked = True
             self._process.ask_cancel(self)
 
@@ -109,8 +114,8 @@ class Job:
 
     def finish(self, error: EngineError | None) -> None:
         """End the job; the first end counts. A job that dies while being cancelled was cancelled."""
-        if not self._ended:
+        if not self.ended:
             if isinstance(error, EngineStoppedError) and self._cancel_asked:
                 error = CancelledError("Cancelled.")
             self._error = error
-            self._ended = True
+            self._ended.set()

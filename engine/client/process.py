@@ -51,6 +51,7 @@ class EngineProcess:
         self._silence_limit_s, self._start_limit_s, self._grace_s = silence_limit_s, start_limit_s, grace_s
         self._child: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
+        self._watches: list[threading.Thread] = []  # each sees to it that a cancelled job ends
         self._log_path: Path | None = None
         self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()
@@ -159,8 +160,9 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait(self._grace_s)
-        if reader is not None:
-            reader.join(self._grace_s)
+        for thread in (reader, *self._watches):
+            if thread is not None:
+                thread.join(self._grace_s)
 
     # Called by jobs.
 
@@ -180,19 +182,19 @@ class EngineProcess:
             job.finish(self._stopped(f"The engine has not answered for {limit:g} seconds and was stopped", None))
 
     def ask_cancel(self, job: Job) -> None:
-        """Ask the child to cancel; kill it if the job has not ended after the grace period."""
+        """Ask the child to cancel; kill it if the job has not ended after the grace period. The end of the job ends the wait."""
         child = self._child
         if child is None:
             return
         self._write(child, {"command": "cancel", "job_id": job.job_id})
 
         def kill_if_deaf() -> None:
-            if not job.ended:
+            if not job.wait_for_end(self._grace_s):
                 child.kill()
 
-        timer = threading.Timer(self._grace_s, kill_if_deaf)
-        timer.daemon = True
-        timer.start()
+        watch = threading.Thread(target=kill_if_deaf, name="tetraview-cancel-watch", daemon=True)
+        self._watches = [*(thread for thread in self._watches if thread.is_alive()), watch]
+        watch.start()
 
     # The child's words.
 

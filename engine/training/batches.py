@@ -19,6 +19,9 @@ from .view_cache import ViewCache
 
 FloatArray = npt.NDArray[np.float32]
 
+TRIES = 12
+"""Pixels looked at for each ray while searching covered ones: an object that covers less than a twentieth gets fewer."""
+
 
 @dataclass(frozen=True)
 class BatchConfig:
@@ -35,7 +38,7 @@ class BatchConfig:
     """
 
     objects: int = 6
-    rays: int = 320
+    rays: int = 640
     foreground: float = 0.6
     jittered: float = 0.15
     imperfect_masks: float = 0.4
@@ -58,7 +61,7 @@ class TargetView:
 @dataclass(frozen=True)
 class Batch:
     """raw [B, 4, S, S, 5]; and of R rays: batch_index [R], origins and directions [R, 3], colour [R, 3] on white, alpha [R],
-    depth [R] (0 where nothing is hit). depth_maps [B, T, px, px] and w2c [B, T, 4, 4]: all target views of each object, and
+    depth [R] (0 where nothing is hit). depth_maps float16 [B, T, px, px] and w2c [B, T, 4, 4]: all target views of each object, and
     frame [B, 3, 3], which takes the batch's (mirrored, turned) world to theirs. views: whole target views (mesh stage)."""
 
     raw: Tensor
@@ -116,11 +119,10 @@ def draw_object(
         views = np.stack([wear_mask(view, rng) for view in views])
     targets, depth, cameras = item["targets"], item["depth"], np.asarray(item["c2w"], np.float32)
     count, px = targets.shape[0], targets.shape[1]
-    covered = np.asarray(targets)[..., 3].reshape(-1).nonzero()[0]
     pixels = rng.integers(0, count * px * px, config.rays)
-    biased = int(config.rays * config.foreground)
-    if len(covered):
-        pixels[:biased] = rng.choice(covered, biased)
+    candidates = rng.integers(0, count * px * px, TRIES * config.rays)
+    covered = candidates[np.asarray(targets).reshape(-1, 4)[candidates, 3] > 0][: int(config.rays * config.foreground)]
+    pixels[: len(covered)] = covered
     view_index, pixel = pixels // (px * px), pixels % (px * px)
     origins, directions = target_rays(cameras[view_index], pixel, px)
     rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / 255
@@ -165,7 +167,7 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     index = torch.arange(config.objects).repeat_interleave(config.rays)
     raw = torch.from_numpy(np.stack([part[0] for part in parts]))
     views = tuple(views for _, views in drawn) if config.views else ()
-    depth_maps = torch.from_numpy(np.stack([np.asarray(cache[int(i)]["depth"], np.float32) for i in chosen]))
+    depth_maps = torch.from_numpy(np.stack([np.asarray(cache[int(i)]["depth"]) for i in chosen]))
     w2c, frame = (torch.from_numpy(np.stack([part[k] for part in parts])) for k in (6, 7))
     return Batch(raw, index, *columns, depth_maps, w2c, frame, views=views)
 

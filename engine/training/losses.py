@@ -85,7 +85,7 @@ def seen_through(batch: Batch, points: Tensor, batch_index: Tensor, tolerance: f
         camera = torch.einsum("mij,mj->mi", w2c[:, :3, :3], own) + w2c[:, :3, 3]
         xy = torch.stack([camera[:, 0], -camera[:, 1]], 1) * (scale / -camera[:, 2:])
         column, row = ((xy + 1) * (px / 2)).long().clamp(0, px - 1).unbind(1)
-        depth = batch.depth_maps[batch_index, view, row, column]
+        depth = batch.depth_maps[batch_index, view, row, column].float()
         empty |= (depth == 0) | (camera.norm(dim=1) < depth - tolerance)
     return empty
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import textwrap
 import time
 from pathlib import Path
@@ -113,6 +114,17 @@ def test_cancel_ends_the_job_and_keeps_the_process(warm_engine, request_from_vie
     assert not Path(request_from_views("waiting").output_dir).exists()
     assert list(warm_engine.submit(request_from_views(), stop_after="photos").run())
     assert warm_engine.pid == pid
+
+
+def test_no_thread_outlives_a_closed_engine_even_just_after_a_cancel(tmp_path, request_from_views):
+    before = set(threading.enumerate())
+    with EngineProcess(sys.executable, tmp_path / "home", grace_s=60) as engine:
+        job = engine.submit(request_from_views())
+        wait_for_phase(job, "photos")
+        job.cancel()
+        with pytest.raises(CancelledError):
+            list(job.run(300))
+    assert set(threading.enumerate()) <= before
 
 
 def test_closing_the_iterator_cancels(warm_engine, request_from_views):
