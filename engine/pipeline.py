@@ -362,4 +362,3 @@ def _load_model(folder: Path, device: str) -> LoadedModel:
         raise WeightsError(f"The reconstructor weights in {folder} cannot be read: get them again.") from error
     reconstructor = reconstructor.to(device).eval().requires_grad_(False)
     return LoadedModel(reconstructor, device, {f"{folder.name}/{WEIGHTS_FILE}": sha256_of(folder / WEIGHTS_FILE)})
-

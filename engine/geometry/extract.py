@@ -76,7 +76,7 @@ def extract_surface(
         active[tet_periods] = True
     else:
         active, reach = _coarse_pass(samples, margin, _scaled(on_progress, 0.0, 0.5))
-        active[tet_periods] |= samples.crosses(tet_periods, samples.known)
+        active |= samples.crossed(samples.known)
     refined = np.zeros_like(active)
     while (active & ~refined).any():
         new = (active & ~refined).nonzero()[0]
@@ -85,8 +85,7 @@ def extract_surface(
         samples.settle(new, reach, _scaled(progress, 0.5, 0.8))
         samples.evaluate_crossed_edges(refined.nonzero()[0], _scaled(progress, 0.8, 0.95))
         # A period is crossed if it has known vertices on both sides; those not refined yet make the region grow.
-        rest = tet_periods[~refined[tet_periods]]
-        active[rest] = samples.crosses(rest, samples.known)
+        active |= samples.crossed(samples.known)
     surface = march_lattice(samples.lattice, samples.values, refined.nonzero()[0])
     if on_progress:
         on_progress(1.0)
@@ -204,18 +203,18 @@ class _Samples:
         period, site = np.divmod(verts, len(SITES))
         self.evaluate(verts[site < 2], None)
         verts, period, site = verts[site >= 2], period[site >= 2], site[site >= 2]
-        around = len(SITES) * period[:, None] + lattice.coarse_steps[site]  # [N, 4]
-        low, high = self.values[around].min(1), self.values[around].max(1)
-        certain = self.known[around].all(1) & (((high <= 0) & (low < -reach[period])) | ((low > 0) & (high > reach[period])))
-        self.values[verts[certain]] = self.values[around[certain]].mean(1)
+        around = len(SITES) * period + lattice.coarse_steps.T[:, site]  # [4, N]
+        near = self.values[around]
+        low, high = near.min(0), near.max(0)
+        certain = self.known[around].all(0) & (((high <= 0) & (low < -reach[period])) | ((low > 0) & (high > reach[period])))
+        self.values[verts[certain]] = near[:, certain].mean(0)
         self.evaluate(verts[~certain], on_progress)
 
     def evaluate_crossed_edges(self, periods: IntArray, on_progress: Callable[[float], None] | None) -> None:
         """Make the values at both ends of each crossed edge in these periods, int64 [P], known."""
         lattice = self.lattice
-        everywhere = np.ones(lattice.n_verts, bool)
         while True:
-            crossed = periods[self.crosses(periods, everywhere)]
+            crossed = periods[self.crossed()[periods]]
             ends = len(SITES) * crossed[:, None, None] + lattice.edge_end_steps  # [P, W, 2]
             inside = self.values[ends] > 0
             wanted = np.zeros(lattice.n_verts, bool)
@@ -229,15 +228,13 @@ class _Samples:
                 return  # what was crossed still is, and nothing else
             on_progress = None
 
-    def crosses(self, periods: IntArray, where: BoolArray) -> BoolArray:
-        """Whether the vertices of each period's tetrahedra, of those in `where` [n_verts], lie on both sides, bool [P]."""
-        inside = where & (self.values > 0)
-        outside = where & ~inside
-        some_inside, some_outside = np.zeros(len(periods), bool), np.zeros(len(periods), bool)
-        for step in self.lattice.vert_steps:
-            some_inside |= inside[len(SITES) * periods + step]
-            some_outside |= outside[len(SITES) * periods + step]
-        return some_inside & some_outside
+    def crossed(self, where: BoolArray | None = None) -> BoolArray:
+        """Whether the vertices of each period's tetrahedra, of those in `where` [n_verts], lie on both sides, bool [periods]."""
+        inside = self.values > 0
+        outside = ~inside
+        if where is not None:
+            inside, outside = inside & where, outside & where
+        return self.lattice.any_vert(inside) & self.lattice.any_vert(outside)
 
 
 def _without_border(corners: FloatArray, step: int) -> FloatArray:

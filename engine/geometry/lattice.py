@@ -107,6 +107,7 @@ class Lattice:
         tet_edge_steps: int64 [46, 6], edge id of its edges minus 54 * period id.
         edge_vert_steps: int64 [54, 2], vertex id of an edge's ends minus 8 * period id.
         vert_steps: int64 [U], vertex id of all vertices used by a period's tetrahedra, minus 8 * period id.
+        vert_sites: uint8 [2, 2, 2], the sites of `vert_steps` as bits, by their period's offset.
         edge_end_steps: int64 [W, 2], vertex ids of the ends of all edges of a period's tetrahedra, minus 8 * period id.
         coarse_steps: int64 [8, 4], for sites 2 to 7, vertex ids of the four nearest period corners and centres, minus 8 * period
             id; all are sqrt(5) steps away. 0 for sites 0 and 1.
@@ -126,6 +127,9 @@ class Lattice:
         self.tet_edge_steps = (parts.tet_edge_offsets @ strides) * len(parts.edge_sites) + parts.tet_edges
         self.edge_vert_steps = (parts.edge_offsets @ strides) * len(SITES) + parts.edge_sites
         self.vert_steps = np.unique(self.tet_vert_steps)
+        self.vert_sites = np.zeros((2, 2, 2), np.uint8)
+        site_bits = np.left_shift(1, parts.tet_sites.reshape(-1)).astype(np.uint8)
+        np.bitwise_or.at(self.vert_sites, tuple(parts.tet_offsets.reshape(-1, 3).T), site_bits)
         self.edge_end_steps = np.unique(np.sort(self.tet_vert_steps[:, TET_EDGES], -1).reshape(-1, 2), axis=0)
         offsets = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), -1).reshape(-1, 3)
         coarse = (offsets[:, None] * PERIOD + SITES[:2]).reshape(-1, 3)
@@ -142,6 +146,26 @@ class Lattice:
         """Ids of the periods whose tetrahedra have all corners within the lattice, int64 [(side - 1)^3], ascending."""
         axis = np.arange(self.side - 1)
         return ((axis[:, None, None] * self.side + axis[:, None]) * self.side + axis).reshape(-1)
+
+    def any_vert(self, verts: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether any vertex of each period's tetrahedra is marked.
+
+        Args:
+            verts: bool [n_verts].
+
+        Returns:
+            bool [side^3], by period id; False for periods that are not among `tet_periods`.
+        """
+        n = self.side - 1
+        # A period's eight booleans are the bytes of one little-endian integer; the product gathers them as its highest byte.
+        eight = np.ascontiguousarray(verts).view("<u8").reshape((self.side,) * 3)
+        marked = (eight * np.uint64(0x0102040810204080) >> np.uint64(56)).astype(np.uint8)
+        found = np.zeros((n, n, n), np.uint8)
+        for x, y, z in np.ndindex(2, 2, 2):
+            found |= marked[x : x + n, y : y + n, z : z + n] & self.vert_sites[x, y, z]
+        result = np.zeros((self.side,) * 3, bool)
+        result[:n, :n, :n] = found > 0
+        return result.reshape(-1)
 
     def ijk(self, verts: IntArray) -> IntArray:
         """Lattice coordinates int64 [..., 3] of vertex ids int64 [...]; in 1 .. resolution - 1 except on the border."""

@@ -129,17 +129,17 @@ def march_lattice(lattice: Lattice, sdf: FloatArray, periods: IntArray) -> Latti
     """
     if sdf.shape != (lattice.n_verts,):
         raise ValueError(f"sdf must be [{lattice.n_verts}], one per lattice vertex, got {sdf.shape}")
-    inside = (sdf > 0).astype(np.uint8)
+    positive, nan = sdf > 0, np.isnan(sdf)
+    if nan.any() and lattice.any_vert(nan)[periods].any():
+        raise ValueError("The signed distance is not a number at some vertices of the lattice.")
+    crossed_periods = lattice.any_vert(positive) & lattice.any_vert(~positive)
+    periods = periods[crossed_periods[periods]]
+    inside = positive.astype(np.uint8)
     faces_of_chunks = []
     for start in range(0, len(periods), _PERIODS_AT_ONCE):
         chunk = periods[start : start + _PERIODS_AT_ONCE]
-        corners = 8 * chunk[:, None] + lattice.vert_steps  # [P, U]
-        if np.isnan(sdf[corners]).any():
-            raise ValueError("The signed distance is not a number at some vertices of the lattice.")
-        mean = inside[corners].mean(1)
-        chunk = chunk[(mean > 0) & (mean < 1)]
-        corners_inside = inside[8 * chunk[:, None, None] + lattice.tet_vert_steps]  # [P, 46, 4]
-        case = corners_inside @ np.array([1, 2, 4, 8], np.uint8)
+        first = 8 * chunk[:, None]
+        case = sum(inside[first + lattice.tet_vert_steps[:, k]] << k for k in range(4))  # [P, 46]
         row, tet = ((case > 0) & (case < 15)).nonzero()
         case = case[row, tet]
         which, slot = (np.arange(2) < N_TRIANGLES[case][:, None]).nonzero()

@@ -48,4 +48,3 @@ def split_pinches(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer
     _, label = connected_components(graph, directed=False)
     _, first, corner = np.unique(label, return_index=True, return_inverse=True)
     return np.asarray(verts, np.float32)[start[first]], corner.reshape(-1, 3).astype(np.int32)
-

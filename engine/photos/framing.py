@@ -127,9 +127,7 @@ def _reach(rgba: UInt8Array) -> float:
     return float(np.hypot(rows + 0.5 - half, columns + 0.5 - half).max() / half) if len(rows) else 0.0
 
 
-def _best_placements(
-    cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], elevation_deg: float
-) -> dict[str, Placement]:
+def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], elevation_deg: float) -> dict[str, Placement]:
     best: tuple[float, dict[str, Placement]] = (-1.0, {})
     for solid in _SOLIDS:
         placements = _filled(cutouts, boxes, _placements_of(solid, boxes, elevation_deg))

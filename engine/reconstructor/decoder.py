@@ -60,7 +60,11 @@ class PointDecoder(nn.Module):
         """
         h = plane_samples if planes_multiplied else self.plane_in(plane_samples)
         h = h + self.view_in(view_samples.flatten(1)) + self.position_in(position_features(points, self.octaves))
-        return F.silu(self.trunk(F.silu(h)))
+        return self.trunk_activations(h)
+
+    def trunk_activations(self, first: Tensor) -> Tensor:
+        """Trunk activations [N, hidden] from the first layer's outputs [N, hidden]."""
+        return F.silu(self.trunk(F.silu(first)))
 
     def log_density(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithm of the density [N], and the geometry activations [N, hidden] that the SDF head shares."""

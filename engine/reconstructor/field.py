@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...kernels.reference import PLANE_AXES, sample_images, sample_triplanes
+from ...kernels.reference import sample_images, sample_triplanes
 from .encoded import Encoded
+from .lattice_sampler import LatticeSampler
 from .silhouettes import project_to_views
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Field:
     def __init__(self, model: Reconstructor, encoded: Encoded) -> None:
         self.model = model
         self.encoded = encoded
-        self._tables: dict[int, list[Tensor]] = {}
+        self._lattice: LatticeSampler | None = None
 
     @property
     def device(self) -> torch.device:
@@ -78,28 +79,9 @@ class Field:
     @torch.no_grad()
     def lattice_sdf(self, ijk: Tensor, resolution: int = 256) -> Tensor:
         """`sdf(-1 + 2 * ijk / resolution)`, by tables: ijk int64 [N, 3] in 0..resolution, result [N]."""
-        tables = self._lattice_tables(resolution)
-        results = []
-        for chunk in ijk.split(CHUNK):
-            here = chunk.to(self.device)
-            points = here.to(torch.float32) * (2.0 / resolution) - 1
-            gate, hull = self._gate(points)
-            inside = here[gate]
-            hidden = torch.zeros((), device=points.device)
-            for table, (columns, rows) in zip(tables, PLANE_AXES, strict=True):
-                hidden = hidden + table[inside[:, rows] * (resolution + 1) + inside[:, columns]]
-            results.append(self._combine(points[gate], hidden, gate, hull).to(ijk.device))
-        return torch.cat(results) if results else torch.zeros(0, device=ijk.device)
-
-    def _lattice_tables(self, resolution: int) -> list[Tensor]:
-        """Per plane, the first layer's share at all (resolution + 1)^2 lattice positions: float [(G + 1)^2, hidden]."""
-        if resolution not in self._tables:
-            axis = torch.arange(resolution + 1, device=self.device) * (2.0 / resolution) - 1
-            xy = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)  # columns vary fastest
-            multiplied = self.model.decoder.plane_in(self.encoded.planes[0])  # [3, R, R, hidden]
-            index = torch.zeros(len(xy), dtype=torch.long, device=self.device)
-            self._tables = {resolution: [sample_images(multiplied[k : k + 1], index, xy) for k in range(3)]}
-        return self._tables[resolution]
+        if self._lattice is None or self._lattice.resolution != resolution:
+            self._lattice = LatticeSampler(self.model, self.encoded, resolution)
+        return self._lattice.sdf(ijk).to(ijk.device)
 
     def _signed(self, points: Tensor, plane_hidden: Callable[[Tensor], Tensor]) -> Tensor:
         gate, hull = self._gate(points)

@@ -61,8 +61,9 @@ class TargetView:
 @dataclass(frozen=True)
 class Batch:
     """raw [B, 4, S, S, 5]; and of R rays: batch_index [R], origins and directions [R, 3], colour [R, 3] on white, alpha [R],
-    depth [R] (0 where nothing is hit). depth_maps float16 [B, T, px, px] and w2c [B, T, 4, 4]: all target views of each object, and
-    frame [B, 3, 3], which takes the batch's (mirrored, turned) world to theirs. views: whole target views (mesh stage)."""
+    depth [R] (0 where nothing is hit). depth_maps float16 [B, T, px, px] and w2c [B, T, 4, 4]: all target views of each
+    object, and frame [B, 3, 3], which takes the batch's (mirrored, turned) world to theirs. views: whole target views (mesh
+    stage)."""
 
     raw: Tensor
     batch_index: Tensor

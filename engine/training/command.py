@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
     add("--no-bf16", action="store_true", help="keep the U-Net in float32")
-    add("--compile", action="store_true", help="fuse the U-Net first: minutes at the start, a fifth off each step (needs a C++ compiler)")
+    add("--compile", action="store_true", help="fuse the U-Net: slow to start, then a fifth faster (needs a C++ compiler)")
     add("--seed", type=int, default=0)
 
 
@@ -86,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
         config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
     batch = {key: getattr(args, key) for key in ("objects", "rays") if getattr(args, key) is not None}
     config = dataclasses.replace(
-        config, max_steps=args.max_steps, bf16=not args.no_bf16, compile=args.compile, batch=dataclasses.replace(config.batch, **batch)
+        config,
+        max_steps=args.max_steps,
+        bf16=not args.no_bf16,
+        compile=args.compile,
+        batch=dataclasses.replace(config.batch, **batch),
     )
     from_weights = args.stage == "mesh" or args.start_from
     model = Reconstructor.from_pretrained(weights) if from_weights else Reconstructor(input_px=args.px)

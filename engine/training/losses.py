@@ -50,9 +50,7 @@ class Decoded:
     batch_index: Tensor
 
 
-def render_batch(
-    model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator
-) -> Decoded:
+def render_batch(model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator) -> Decoded:
     """Render the batch's rays, decoding only samples inside the visual hull."""
     points, distances = ray_samples(batch.origins, batch.directions, config.samples, generator)
     inside = points.square().sum(-1) < 1

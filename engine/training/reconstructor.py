@@ -214,7 +214,9 @@ def train(trainer: Trainer, cache: ViewCache, validation: ViewCache | None, out:
     out.mkdir(parents=True, exist_ok=True)
     (out / "train_config.json").write_text(json.dumps(asdict(trainer.config), indent=2))
     curves = CurveLog(out)
-    stream = prefetch(batches_forever(cache, trainer))
+    stream = batches_forever(cache, trainer)
+    if trainer.device.type != "cpu":  # a thread that draws would take the cores from the step: 1.33 s instead of 0.81 on two
+        stream = prefetch(stream)
     saved = checked = time.perf_counter()
     try:
         for batch in stream:
@@ -250,4 +252,3 @@ def _validate_and_save(trainer: Trainer, validation: ViewCache | None, curves: C
 
 SDF_SCALE = 0.02
 """World units of distance per unit of log density, when the SDF head is set from the density."""
-

@@ -7,6 +7,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tetraview.engine.geometry.lattice import PERIOD, SITES, Lattice, tile
 from tetraview.engine.geometry.tables import TET_EDGES
 
@@ -117,3 +119,15 @@ def test_resolution_must_be_whole_periods(resolution: int):
 
 def test_positions_span_the_box():
     assert Lattice(8).positions(np.array([[0, 4, 8]])).tolist() == [[-1.0, 0.0, 1.0]]
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1), st.floats(0.0, 0.3))
+@settings(deadline=None, max_examples=25)
+def test_any_vert_is_any_of_the_periods_vertices(quarter, seed, share):
+    lattice = Lattice(4 * quarter)
+    marked = np.random.default_rng(seed).random(lattice.n_verts) < share
+    found = lattice.any_vert(marked)
+    periods = lattice.tet_periods()
+    np.testing.assert_array_equal(found[periods], marked[8 * periods[:, None] + lattice.vert_steps].any(1))
+    found[periods] = False
+    assert not found.any()

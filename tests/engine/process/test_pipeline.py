@@ -182,6 +182,5 @@ def test_model_is_loaded_once(model_dir):
     assert models.get(model_dir, "cpu") is first and models.has(model_dir, "cpu")
 
 
-
 def job_path(request) -> Path:
     return Path(request.output_dir)
