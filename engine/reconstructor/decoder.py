@@ -49,17 +49,19 @@ class PointDecoder(nn.Module):
         nn.init.zeros_(self.colour.weight)
         nn.init.zeros_(self.colour.bias)
 
-    def hidden(self, plane_samples: Tensor, view_samples: Tensor, points: Tensor, *, planes_multiplied: bool = False) -> Tensor:
+    def hidden(self, plane_samples: Tensor, view_samples: Tensor, points: Tensor) -> Tensor:
         """Trunk activations [N, hidden].
 
         Args:
-            plane_samples: [N, plane_channels], summed over planes; or [N, hidden] of planes already multiplied.
+            plane_samples: [N, plane_channels], summed over planes.
             view_samples: [N, views, view_channels].
             points: [N, 3].
-            planes_multiplied: Which of the two `plane_samples` holds.
         """
-        h = plane_samples if planes_multiplied else self.plane_in(plane_samples)
-        h = h + self.view_in(view_samples.flatten(1)) + self.position_in(position_features(points, self.octaves))
+        h = (
+            self.plane_in(plane_samples)
+            + self.view_in(view_samples.flatten(1))
+            + self.position_in(position_features(points, self.octaves))
+        )
         return self.trunk_activations(h)
 
     def trunk_activations(self, first: Tensor) -> Tensor:
@@ -90,3 +92,23 @@ class PointDecoder(nn.Module):
         """Set the SDF head to `scale * (log density - log iso density)`: same zero surface, world units to first order."""
         self.sdf.weight.copy_(self.density.weight * scale)
         self.sdf.bias.copy_((self.density.bias - self.iso) * scale)
+
+
+class _Exponential(torch.autograd.Function):
+    """exp with its argument clamped to what a ray can resolve, and a gradient that stays alive at the clamp."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+        y = x.clamp(-12, 7).exp()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad * y.clamp(min=1e-3)
+
+
+def exponential(x: Tensor) -> Tensor:
+    """The density activation: exp, clamped to e^-12 .. e^7."""
+    return _Exponential.apply(x)

@@ -6,7 +6,6 @@ only (G + 1)^2 places, and each axis in G + 1, so that planes and position featu
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.reference import PLANE_AXES, sample_images
-from ..cameras import RIG_FOVY_DEG
 from .decoder import position_features
 from .encoded import Encoded
-from .silhouettes import hull_distance
+from .view_sampler import ViewSampler
 
 if TYPE_CHECKING:
     from .model import Reconstructor
@@ -32,20 +30,16 @@ class LatticeSampler:
     Args:
         model: The reconstructor, in evaluation mode.
         encoded: A batch of one.
+        views: Its views.
         resolution: Lattice steps from -1 to 1, G.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Reconstructor, encoded: Encoded, resolution: int) -> None:
-        self.model, self.resolution = model, resolution
+    def __init__(self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int) -> None:
+        self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
-        self.silhouettes = encoded.raw[..., 4].unsqueeze(1).contiguous()  # [4, 1, S, S]
-        self.raw = encoded.raw.permute(0, 3, 1, 2).contiguous()  # [4, 5, S, S]
-        self.shallow = encoded.shallow.permute(0, 3, 1, 2).contiguous()
-        self.rotation = encoded.w2c[:, :3, :3].contiguous()
-        self.translation = encoded.w2c[:, :3, 3:].contiguous()
 
     def _plane_table(self, encoded: Encoded) -> Tensor:
         """The first layer's share of the planes at every place of each: float [3 * (G + 1)^2, hidden]."""
@@ -68,22 +62,13 @@ class LatticeSampler:
         return torch.cat(parts) if parts else self.axis.new_zeros(0)
 
     def _chunk(self, ijk: Tensor) -> Tensor:
-        grid, depth = self._project(ijk)
-        distances = _sample(self.silhouettes, grid)[:, 0] / 8
-        hull = hull_distance(distances, depth)
+        grid, depth = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
+        hull = self.views.hull(grid, depth)
         result = hull.clamp(max=-0.5 * self.model.margin)
         gate = (hull > -self.model.margin).nonzero()[:, 0]
         if len(gate):
             result[gate] = torch.minimum(self._decode(ijk[gate], grid[:, :, gate]), hull[gate])
         return result
-
-    def _project(self, ijk: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the four views see lattice points: float [4, 1, N, 2], -1..1, y down; and their depth, float [4, N]."""
-        points = ijk.T.to(torch.float32) * (2.0 / self.resolution) - 1
-        camera = torch.baddbmm(self.translation, self.rotation, points.expand(4, -1, -1))
-        depth = -camera[:, 2]
-        scale = (1 / math.tan(math.radians(RIG_FOVY_DEG) / 2)) / depth.clamp(min=1e-6)
-        return torch.stack([camera[:, 0] * scale, camera[:, 1] * -scale], -1)[:, None], depth
 
     def _decode(self, ijk: Tensor, grid: Tensor) -> Tensor:
         """The network's distance at lattice points, whatever the hull says."""
@@ -91,11 +76,6 @@ class LatticeSampler:
         rows = torch.stack([(k * side + ijk[:, b]) * side + ijk[:, a] for k, (a, b) in enumerate(PLANE_AXES)], 1)
         first = F.embedding_bag(rows, self.plane_table, mode="sum")
         first += F.embedding_bag(ijk + torch.arange(3, device=ijk.device) * side, self.axis_table, mode="sum")
-        views = torch.cat([_sample(self.raw, grid), _sample(self.shallow, grid)], 1).flatten(0, 1)  # [4 * (5 + C'), N]
+        views = self.views.features(grid).flatten(0, 1)  # [4 * (5 + C'), N]
         hidden = decoder.trunk_activations(torch.addmm(first, views.T, decoder.view_in.weight.T))
         return decoder.signed_distance(F.silu(decoder.geometry(hidden)))
-
-
-def _sample(images: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear samples [V, C, N] of images [V, C, H, W] at [V, 1, N, 2]; zeros outside."""
-    return F.grid_sample(images, grid, align_corners=False)[:, :, 0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...kernels.reference import sample_images, sample_triplanes
 from ..cameras import RIG_ELEVATION_DEG, rig_c2w
-from .decoder import PointDecoder
+from .decoder import PointDecoder, exponential
 from .encoded import Encoded, PointSamples
 from .field import Field
 from .silhouettes import gate_margin, hull_distance, project_to_views, signed_silhouette
@@ -166,26 +166,6 @@ class Reconstructor(ModelMixin, ConfigMixin):
         hidden = self.decoder.hidden(samples.planes, samples.views, points)
         log_density, _ = self.decoder.log_density(hidden)
         return exponential(log_density), self.decoder.albedo(hidden, samples.views)
-
-
-class _Exponential(torch.autograd.Function):
-    """exp with its argument clamped to what a ray can resolve, and a gradient that stays alive at the clamp."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
-        y = x.clamp(-12, 7).exp()
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad * y.clamp(min=1e-3)
-
-
-def exponential(x: Tensor) -> Tensor:
-    """The density activation: exp, clamped to e^-12 .. e^7."""
-    return _Exponential.apply(x)
 
 
 FULL: dict[str, object] = {

@@ -1,0 +1,78 @@
+"""What one object's four views say of points: where they project, the visual hull, pixel-aligned features; takes no gradient.
+
+The fast twin of `Reconstructor.hull` and `Reconstructor.sample` for a batch of one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..cameras import RIG_FOVY_DEG
+from .encoded import Encoded
+from .silhouettes import hull_distance
+
+CELLS = 64
+"""Cells a side of the coarse hull."""
+
+
+class ViewSampler:
+    """The views of one object, laid out for sampling.
+
+    Args:
+        encoded: A batch of one.
+        margin: Points this far outside the hull, world units, still count as inside.
+    """
+
+    @torch.no_grad()
+    def __init__(self, encoded: Encoded, margin: float) -> None:
+        self.margin = margin
+        self.raw = encoded.raw.permute(0, 3, 1, 2).contiguous()  # [4, 5, S, S]
+        self.shallow = encoded.shallow.permute(0, 3, 1, 2).contiguous()
+        self.silhouettes = self.raw[:, 4:].contiguous()  # [4, 1, S, S]
+        self.rotation = encoded.w2c[:, :3, :3].contiguous()
+        self.translation = encoded.w2c[:, :3, 3:].contiguous()
+        self._near_hull = self._coarse_hull()
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the views see points [N, 3]: float [4, 1, N, 2], -1..1 over the image, y down; and their depth, float [4, N]."""
+        camera = torch.baddbmm(self.translation, self.rotation, points.T.expand(4, -1, -1))
+        depth = -camera[:, 2]
+        scale = (1 / math.tan(math.radians(RIG_FOVY_DEG) / 2)) / depth.clamp(min=1e-6)
+        return torch.stack([camera[:, 0] * scale, camera[:, 1] * -scale], -1)[:, None], depth
+
+    def hull(self, grid: Tensor, depth: Tensor) -> Tensor:
+        """Signed distance to the visual hull [N], world units, positive inside, of points that `project` took."""
+        return hull_distance(_sample(self.silhouettes, grid)[:, 0] / 8, depth)
+
+    def features(self, grid: Tensor) -> Tensor:
+        """Pixel-aligned features [4, 5 + C', N] of points that `project` took."""
+        return torch.cat([_sample(self.raw, grid), _sample(self.shallow, grid)], 1)
+
+    def inside(self, points: Tensor) -> Tensor:
+        """Whether points [N, 3] are inside the hull, or within the margin of it, and in the unit cube: bool [N]."""
+        cell = ((points + 1) * (CELLS / 2)).long()
+        inside = ((cell >= 0) & (cell < CELLS)).all(1)
+        cell.clamp_(0, CELLS - 1)
+        inside &= self._near_hull[(cell[:, 0] * CELLS + cell[:, 1]) * CELLS + cell[:, 2]]
+        near = inside.nonzero()[:, 0]
+        inside[near] = self.hull(*self.project(points[near])) > -self.margin
+        return inside
+
+    def _coarse_hull(self) -> Tensor:
+        """Of each cell of the unit cube whether a point in it may be inside, bool [CELLS^3].
+
+        The hull's distance changes at most as fast as the point moves, but for perspective, which the factor allows for.
+        """
+        axis = (torch.arange(CELLS, device=self.raw.device) + 0.5) * (2 / CELLS) - 1
+        centres = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+        reach = self.margin + 1.5 * math.sqrt(3) / CELLS
+        return torch.cat([self.hull(*self.project(part)) > -reach for part in centres.split(32_768)])
+
+
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples [V, C, N] of images [V, C, H, W] at [V, 1, N, 2]; zeros outside."""
+    return F.grid_sample(images, grid, align_corners=False)[:, :, 0]
