@@ -1,7 +1,5 @@
 """Framing, warnings and the whole intake, on drawn subjects."""
 
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -214,17 +212,3 @@ def test_missing_views_are_named(tmp_path):
     del paths["back"], paths["left"]
     with pytest.raises(PhotoError, match="No photo for the back and left view"):
         prepare_views(paths)
-
-
-def test_four_large_photos_are_quick(tmp_path):
-    views = hand_held(rig_views())
-    photos = {name: cv2.resize(photograph(view, "gradient"), (4000, 3000))[..., :3] for name, view in views.items()}
-    paths = saved(tmp_path, photos, "jpg")
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        start = time.process_time()
-        prepare_views(paths)
-        assert time.process_time() - start < 4.0  # measured 1.5 to 2 s; a busy machine also slows the processor's clock
-    finally:
-        cv2.setNumThreads(threads)
