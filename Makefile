@@ -60,8 +60,12 @@ gui: extension ## screenshot of the panel in a real Blender 5 window -> docs/ima
 	@scripts/gui/make_root.sh "$(GUI_ROOT)"
 	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/panel.png
 
-benchmark: setup ## time and memory of the main job and of the geometry
-	@for script in benchmarks/*.py; do echo "== $$script"; $(ENGINE_PYTHON) "$$script" || exit 1; done
+benchmark: setup ## time and memory of the main job, and of its parts
+	$(ENGINE_PYTHON) benchmarks/photo_to_mesh.py --blender $(BLENDER_PYTHON)
+	$(ENGINE_PYTHON) benchmarks/photo_intake.py
+	$(ENGINE_PYTHON) benchmarks/texture.py
+	$(ENGINE_PYTHON) benchmarks/lattice_sdf.py $(if $(TETRAVIEW_DATA),--model engine/weights/starter/reconstructor,--shape torus)
+	$(BLENDER_PYTHON) benchmarks/blender_import.py
 
 lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py
