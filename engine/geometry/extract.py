@@ -214,11 +214,13 @@ class _Samples:
         """Make the values at both ends of each crossed edge in these periods, int64 [P], known."""
         lattice = self.lattice
         while True:
-            crossed = periods[self.crossed()[periods]]
-            ends = len(SITES) * crossed[:, None, None] + lattice.edge_end_steps  # [P, W, 2]
-            inside = self.values[ends] > 0
+            base = (len(SITES) * periods[self.crossed()[periods]]).astype(np.int32)
+            inside = self.values > 0
             wanted = np.zeros(lattice.n_verts, bool)
-            wanted[ends[inside[..., 0] != inside[..., 1]]] = True
+            for first, second in lattice.edge_end_steps.astype(np.int32):  # edge by edge: what a core's cache holds
+                cut = base[inside[base + first] != inside[base + second]]
+                wanted[cut + first] = True
+                wanted[cut + second] = True
             verts = (wanted & ~self.known).nonzero()[0]
             if len(verts) == 0:
                 return

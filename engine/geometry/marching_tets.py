@@ -138,8 +138,10 @@ def march_lattice(lattice: Lattice, sdf: FloatArray, periods: IntArray) -> Latti
     faces_of_chunks = []
     for start in range(0, len(periods), _PERIODS_AT_ONCE):
         chunk = periods[start : start + _PERIODS_AT_ONCE]
-        first = 8 * chunk[:, None]
-        case = sum(inside[first + lattice.tet_vert_steps[:, k]] << k for k in range(4))  # [P, 46]
+        first, steps = (8 * chunk[:, None]).astype(np.int32), lattice.tet_vert_steps.astype(np.int32)
+        case = inside[first + steps[:, 0]]  # [P, 46]
+        for corner in range(1, 4):
+            case |= inside[first + steps[:, corner]] << corner
         row, tet = ((case > 0) & (case < 15)).nonzero()
         case = case[row, tet]
         which, slot = (np.arange(2) < N_TRIANGLES[case][:, None]).nonzero()
