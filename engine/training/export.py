@@ -37,5 +37,6 @@ def export_weights(source: Path, target: Path) -> int:
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         target.mkdir(exist_ok=True)
         for path in Path(partial).iterdir():
+            path.chmod(0o644)  # safetensors makes it readable by its owner only
             shutil.move(path, target / path.name)
     return (target / "diffusion_pytorch_model.safetensors").stat().st_size
