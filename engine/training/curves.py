@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+LOSSES = ("colour", "opacity", "termination", "occupancy", "surface")
+
 
 class CurveLog:
     """Appends to `curves.csv` (mean of every `every` steps) and `validation.csv`, and redraws `curves.png`.
@@ -16,10 +18,12 @@ class CurveLog:
     Args:
         folder: Where the files are; existing ones are continued.
         every: Steps averaged into a row.
+        losses: Terms that are drawn.
+        score: Name of the validation's column.
     """
 
-    def __init__(self, folder: Path, every: int = 20) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int = 20, losses: tuple[str, ...] = LOSSES, score: str = "psnr") -> None:
+        self.folder, self.every, self.losses, self.score = folder, every, losses, score
         self._rows: list[dict[str, float]] = []
 
     def add(self, step: int, seconds: float, terms: dict[str, float]) -> None:
@@ -29,8 +33,8 @@ class CurveLog:
             self._append("curves.csv", {"step": step, "seconds": round(seconds, 1), **mean})
             self._rows.clear()
 
-    def add_validation(self, step: int, seconds: float, psnr: float, sheet: npt.NDArray[np.floating]) -> None:
-        self._append("validation.csv", {"step": step, "seconds": round(seconds, 1), "psnr": psnr})
+    def add_validation(self, step: int, seconds: float, score: float, sheet: npt.NDArray[np.floating]) -> None:
+        self._append("validation.csv", {"step": step, "seconds": round(seconds, 1), self.score: score})
         Image.fromarray((np.clip(sheet, 0, 1) * 255).astype(np.uint8)).save(self.folder / f"samples_{step:06d}.png")
         self.flush()
 
@@ -44,8 +48,7 @@ class CurveLog:
         import matplotlib.pyplot as plt
 
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-        losses = ("colour", "opacity", "termination", "occupancy", "surface")
-        for name, axes, keys in (("curves.csv", left, losses), ("validation.csv", right, ("psnr",))):
+        for name, axes, keys in (("curves.csv", left, self.losses), ("validation.csv", right, (self.score,))):
             rows = self._read(name)
             for key in keys:
                 if rows and key in rows[0]:

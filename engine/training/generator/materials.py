@@ -1,0 +1,117 @@
+"""Variation of light and of material; a recoloured object gets a caption of its new colour.
+
+Few objects are blue, pink or purple, and a colour is soon taken for part of a noun: recolouring shows each noun in many.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...dataset.lighting import Light
+from ...dataset.textured_mesh import TexturedMesh
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+NAMED_COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (204, 40, 40), "dark red": (122, 28, 30), "orange": (236, 132, 40), "brown": (134, 88, 52), "dark brown": (78, 50, 34),
+    "beige": (222, 198, 160), "yellow": (240, 208, 56), "olive green": (112, 118, 48), "green": (70, 168, 64),
+    "dark green": (38, 88, 44), "teal": (40, 150, 146), "light blue": (136, 196, 232), "blue": (48, 92, 204),
+    "dark blue": (30, 42, 106), "purple": (130, 64, 172), "pink": (240, 140, 180), "white": (242, 242, 242),
+    "light gray": (194, 194, 196), "gray": (134, 134, 136), "dark gray": (76, 76, 78), "black": (26, 26, 28),
+}  # fmt: skip
+"""sRGB of the colour words that captions use."""
+
+MAIN_SHARE = 0.3
+"""Share of the visible surface that the first named colour needs for the object to be recoloured."""
+
+
+def _lab(rgb: npt.NDArray[np.generic]) -> FloatArray:
+    """CIE Lab float32 [h, w, 3] of uint8 sRGB."""
+    return cv2.cvtColor(np.asarray(rgb, np.float32) / 255, cv2.COLOR_RGB2LAB)  # type: ignore[no-any-return]
+
+
+def _rgb(lab: FloatArray) -> UInt8Array:
+    return (np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def nearest_names(texture: UInt8Array) -> npt.NDArray[np.int64]:
+    """Index into `NAMED_COLOURS` of each texel's nearest colour (Lab), int64 [h, w]."""
+    prototypes = _lab(np.array([list(NAMED_COLOURS.values())], np.uint8))[0]
+    distance = np.square(_lab(texture)[:, :, None] - prototypes).sum(-1)
+    return distance.argmin(-1)
+
+
+def recolour(texture: UInt8Array, name: str, target: str, rng: np.random.Generator) -> UInt8Array | None:
+    """Paint the texels of colour `name` in colour `target`, keeping their shading.
+
+    Args:
+        texture: uint8 [h, w, 3], sRGB.
+        name, target: Keys of `NAMED_COLOURS`.
+        rng: Of the exact tint, a few Lab units about the named one.
+
+    Returns:
+        uint8 [h, w, 3]; None if no texel has the colour.
+    """
+    chosen = nearest_names(texture) == list(NAMED_COLOURS).index(name)
+    if not chosen.any():
+        return None
+    lab = _lab(texture)
+    aim = _lab(np.array([[NAMED_COLOURS[target]]], np.uint8))[0, 0] + rng.normal(0, (3, 2.5, 2.5))
+    shading = (lab - lab[chosen].mean(0)) * (1.0, 0.4, 0.4)
+    blend = chosen.astype(np.float32)
+    if min(texture.shape[:2]) > 64:  # a picture, not a palette of flat cells: no hard edges
+        blend = cv2.GaussianBlur(blend, (0, 0), 0.7)
+    return _rgb(lab + blend[..., None] * (aim + shading - lab))
+
+
+def vary_material(texture: UInt8Array, rng: np.random.Generator) -> UInt8Array:
+    """The texture a little lighter or darker, more or less contrasty and colourful; uint8 [h, w, 3]."""
+    lab = _lab(texture)
+    mean = lab[..., :1].mean()
+    lab[..., :1] = (lab[..., :1] - mean) * rng.uniform(0.9, 1.1) + mean + rng.uniform(-6, 4)
+    lab[..., 1:] *= rng.uniform(0.85, 1.15)
+    return _rgb(lab)
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """A lamp from above, mostly from the front, and an even surround; together they neither burn out nor drown the colours."""
+    tint = rng.uniform(0.88, 1.08, 3)
+    strength = float(rng.uniform(0.15, 0.65))
+    direction = rng.normal(size=3) + np.array((0, -0.3, 0.9))
+    return Light(direction, 1.05 - 0.6 * strength, strength, (float(tint[0]), float(tint[1]), float(tint[2])))
+
+
+def with_article(phrase: str) -> str:
+    """`a orange chair` -> `an orange chair`, and the reverse."""
+    return re.sub(r"\b(an?) (\w)", lambda m: ("an " if m[2] in "aeio" else "a ") + m[2], phrase, count=1)
+
+
+def recoloured_meta(meta: Mapping[str, Any], target: str) -> dict[str, Any] | None:
+    """The meta with its main colour named `target`; None if the caption does not tell the main colour, or the noun has one."""
+    colours = meta.get("colours") or []
+    if not colours or colours[0][1] < MAIN_SHARE or target in {name for name, _ in colours}:
+        return None
+    name, caption, noun = colours[0][0], str(meta.get("caption", "")), str(meta.get("caption_short", ""))
+    words = re.compile(rf"\b{re.escape(name)}\b")
+    if name not in NAMED_COLOURS or not words.search(caption) or any(re.search(rf"\b{c}\b", noun) for c in NAMED_COLOURS):
+        return None
+    renamed = with_article(words.sub(target, caption, count=1))
+    return {**meta, "caption": renamed, "colours": [[target, colours[0][1]], *colours[1:]]}
+
+
+def recoloured_mesh(mesh: TexturedMesh, rng: np.random.Generator) -> TexturedMesh | None:
+    """The object in another main colour, with its caption told so; None where that is not possible."""
+    target = str(rng.choice(list(NAMED_COLOURS)))
+    meta = recoloured_meta(mesh.meta, target)
+    if meta is None:
+        return None
+    texture = recolour(mesh.texture, mesh.meta["colours"][0][0], target, rng)
+    return None if texture is None else dataclasses.replace(mesh, texture=texture, meta=meta)
