@@ -16,12 +16,15 @@ class Encoded:
         raw: float [B * 4, S, S, 5]: premultiplied colour, alpha, signed silhouette (x 8), at the model's input size.
         shallow: float [B * 4, S / 2, S / 2, C'], features of the view encoder.
         w2c: float [4, 4, 4], the rig.
+        silhouettes: float [4, H, H], signed silhouettes (x 8) of one object at its views' own size, for a finer hull than that
+            of `raw`; None where only `raw` is known.
     """
 
     planes: Tensor
     raw: Tensor
     shallow: Tensor
     w2c: Tensor
+    silhouettes: Tensor | None = None
 
 
 @dataclass(frozen=True)

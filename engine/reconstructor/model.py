@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -111,7 +113,11 @@ class Reconstructor(ModelMixin, ConfigMixin):
         if views.ndim != 4 or views.shape[:2] != (4, 4) or views.shape[2] != views.shape[3]:
             raise ValueError(f"views: expected float [4, 4, S, S], got {tuple(views.shape)}")
         raw = torch.from_numpy(self.prepare(views.permute(0, 2, 3, 1).cpu().numpy(), int(self.config["input_px"])))
-        return Field(self, self.encode_batch(raw[None].to(self.device), elevation_deg))
+        encoded = self.encode_batch(raw[None].to(self.device), elevation_deg)
+        if views.shape[-1] > raw.shape[1]:
+            finer = np.stack([signed_silhouette(alpha) * 8 for alpha in views[:, 3].float().cpu().numpy()])
+            encoded = replace(encoded, silhouettes=torch.from_numpy(finer).to(self.device))
+        return Field(self, encoded)
 
     def encode_batch(self, raw: Tensor, elevation_deg: float = RIG_ELEVATION_DEG) -> Encoded:
         """Planes and view features of a batch.

@@ -1,6 +1,6 @@
 """What one object's four views say of points: where they project, the visual hull, pixel-aligned features; takes no gradient.
 
-The fast twin of `Reconstructor.hull` and `Reconstructor.sample` for a batch of one.
+The fast twin of `Reconstructor.hull` and `Reconstructor.sample` for a batch of one; its hull is as fine as the views are.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class ViewSampler:
         self.margin = margin
         self.raw = encoded.raw.permute(0, 3, 1, 2).contiguous()  # [4, 5, S, S]
         self.shallow = encoded.shallow.permute(0, 3, 1, 2).contiguous()
-        self.silhouettes = self.raw[:, 4:].contiguous()  # [4, 1, S, S]
+        finer = encoded.silhouettes
+        self.silhouettes = self.raw[:, 4:].contiguous() if finer is None else finer[:, None].contiguous()  # [4, 1, H, H]
         self.rotation = encoded.w2c[:, :3, :3].contiguous()
         self.translation = encoded.w2c[:, :3, 3:].contiguous()
         self._near_hull = self._coarse_hull()
