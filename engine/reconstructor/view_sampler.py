@@ -46,8 +46,10 @@ class ViewSampler:
         return torch.stack([camera[:, 0] * scale, camera[:, 1] * -scale], -1)[:, None], depth
 
     def hull(self, grid: Tensor, depth: Tensor) -> Tensor:
-        """Signed distance to the visual hull [N], world units, positive inside, of points that `project` took."""
-        return hull_distance(_sample(self.silhouettes, grid)[:, 0] / 8, depth)
+        """Signed distance to the visual hull [N], world units, positive inside, of points that `project` took; beyond a view's
+        frame its edge counts."""
+        distances = F.grid_sample(self.silhouettes, grid, padding_mode="border", align_corners=False)[:, 0, 0]
+        return hull_distance(distances / 8, depth)
 
     def features(self, grid: Tensor) -> Tensor:
         """Pixel-aligned features [4, 5 + C', N] of points that `project` took."""

@@ -92,6 +92,34 @@ def test_hull_of_a_ball_is_tight_along_the_views(ball: Field) -> None:
     assert hull_distance(torch.tensor([[0.1], [-0.05]]), torch.full((2, 1), 4.0)).item() < 0
 
 
+def test_hull_is_as_fine_as_the_views_are(tiny: Reconstructor) -> None:
+    views = ball_views(256)
+    rows = torch.arange(256)
+    views[:, :, (rows % 16 < 4), :] = 0  # slits half as wide as a pixel of the model's input
+    fine, coarse = tiny.encode(views), tiny.encode(torch.nn.functional.interpolate(views, size=32, mode="area"))
+    axis = torch.linspace(-0.55, 0.55, 240)
+    points = torch.stack([torch.zeros_like(axis), torch.zeros_like(axis), axis], 1)
+    gaps = [(field.sdf(points) < -1e-3).sum().item() for field in (fine, coarse)]
+    hulls = [field.views.hull(*field.views.project(points)) for field in (fine, coarse)]
+    assert (hulls[0] < 0).sum() > 40  # the front view's slits cut the axis
+    assert (hulls[1] < 0).sum() == 0
+    assert gaps[0] > gaps[1]
+
+
+def test_one_objects_hull_is_that_of_batches(tiny: Reconstructor, ball: Field) -> None:
+    points = torch.rand(6000, 3, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    points = points[points.norm(dim=1) < 0.95]  # what all views hold
+    index = torch.zeros(len(points), dtype=torch.long)
+    hull = tiny.hull(ball.encoded, index, points)
+    torch.testing.assert_close(ball.views.hull(*ball.views.project(points)), hull, atol=1e-5, rtol=0)
+    unsure = (hull + tiny.margin).abs() < 1e-5
+    assert torch.equal(ball.inside_hull(points)[~unsure], (hull > -tiny.margin)[~unsure])
+    density, albedo = tiny.density_and_albedo(ball.encoded, index, points)
+    ours = ball.density(points)
+    torch.testing.assert_close(ours[0], density, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours[1], albedo, rtol=0, atol=1e-5)
+
+
 def test_lattice_sdf_equals_sdf(ball: Field) -> None:
     for resolution in (16, 64):
         ijk = torch.randint(0, resolution + 1, (4000, 3), generator=torch.Generator().manual_seed(2))
