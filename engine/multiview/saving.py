@@ -1,0 +1,94 @@
+"""Saving and loading a pipeline that has components of our own.
+
+diffusers finds a component's class by the name of its module, which is `tetraview...` on the command line and
+`bl_ext.<repository>.tetraview...` in Blender, and knows no tokenizer but those of transformers. So the index names our own
+components without a library (`"tokenizer": [null, "StarterTokenizer"]`): diffusers passes over them, and this class saves and
+loads them by an explicit table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers.configuration_utils import FrozenDict
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+from ..errors import WeightsError
+from .text.encoder import StarterTextEncoder
+from .text.tokenizer import StarterTokenizer
+
+OWN_COMPONENTS: dict[str, Any] = {cls.__name__: cls for cls in (StarterTextEncoder, StarterTokenizer)}
+INDEX_FILE = DiffusionPipeline.config_name
+
+
+class SavedPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """A `DiffusionPipeline` whose text components may be our own."""
+
+    _optional_components = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]  # noqa: RUF012 (as diffusers has it)
+
+    def register_modules(self, **kwargs: Any) -> None:
+        """Set components by name; our own are entered in the index without a library."""
+        super().register_modules(**kwargs)
+        own = {name: (None, type(part).__name__) for name, part in kwargs.items() if type(part).__name__ in OWN_COMPONENTS}
+        self.register_to_config(**own)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write every component to a folder of its own, and `model_index.json`.
+
+        Args:
+            save_directory: Made if it does not exist.
+            kwargs: As of `DiffusionPipeline.save_pretrained`.
+        """
+        self.register_modules(**self.components)  # components may have been replaced since
+        self._internal_dict = FrozenDict({key: value for key, value in self.config.items() if key != "_name_or_path"})
+        for name, component in self.components.items():
+            if type(component).__name__ in OWN_COMPONENTS:
+                component.save_pretrained(str(Path(save_directory) / name))
+        super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """Load a pipeline; never over the network unless `local_files_only=False` is given.
+
+        Args:
+            pretrained_model_name_or_path: The folder; the name of a pipeline on the Hub if it is in the local cache.
+            kwargs: As of `DiffusionPipeline.from_pretrained`: `torch_dtype`, `variant`, components by name, and so on.
+
+        Raises:
+            WeightsError: The folder holds no pipeline, or not all of one.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        own = load_own_components(folder, kwargs) if folder.is_dir() else {}
+        kwargs.setdefault("local_files_only", True)
+        try:
+            return super().from_pretrained(str(pretrained_model_name_or_path), **own, **kwargs)  # type: ignore[no-any-return]
+        except OSError as error:
+            raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
+
+
+def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The components in `folder` that are of our own classes, and not among `arguments` already.
+
+    Raises:
+        WeightsError: The index or a component cannot be read.
+    """
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"There are no generator weights in {folder}: choose the folder with {INDEX_FILE}.") from error
+    dtype = arguments.get("torch_dtype")
+    own = {}
+    for name, entry in index.items():
+        component = OWN_COMPONENTS.get(entry[1]) if isinstance(entry, list) and len(entry) == 2 else None
+        if component is None or name in arguments:
+            continue
+        options = {"torch_dtype": dtype} if issubclass(component, torch.nn.Module) and isinstance(dtype, torch.dtype) else {}
+        try:
+            own[name] = component.from_pretrained(str(folder / name), **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: get the weights again.") from error
+    return own
