@@ -32,19 +32,21 @@ class TextCondition:
         """Both batches in one."""
         return TextCondition(torch.cat([self.embeds, other.embeds]), _cat(self.mask, other.mask), _cat(self.pooled, other.pooled))
 
-    def unet_arguments(self, grid_px: int) -> dict[str, Any]:
+    def unet_arguments(self, grid_px: int, dtype: torch.dtype | None = None) -> dict[str, Any]:
         """The keyword arguments of `UNet2DConditionModel.forward` that carry this condition.
 
         Args:
             grid_px: Side of the whole grid, pixels; SDXL is told it as the original and the target size.
+            dtype: The denoiser's; None for that of the embeddings.
         """
-        arguments: dict[str, Any] = {"encoder_hidden_states": self.embeds}
+        embeds = self.embeds.to(dtype or self.embeds.dtype)
+        arguments: dict[str, Any] = {"encoder_hidden_states": embeds}
         if self.mask is not None:
             arguments["encoder_attention_mask"] = self.mask
         if self.pooled is not None:
             size = [grid_px, grid_px]
-            time_ids = torch.tensor([*size, 0, 0, *size], dtype=self.pooled.dtype, device=self.pooled.device)
-            arguments["added_cond_kwargs"] = {"text_embeds": self.pooled, "time_ids": time_ids.expand(len(self), -1)}
+            time_ids = torch.tensor([*size, 0, 0, *size]).to(embeds).expand(len(self), -1)
+            arguments["added_cond_kwargs"] = {"text_embeds": self.pooled.to(embeds.dtype), "time_ids": time_ids}
         return arguments
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -19,7 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
-from .text.encoder import StarterTextEncoder
+from .text.encoder import StarterTextEncoder, quantise_rows
 from .text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
 
 NOISE_SCHEDULE: dict[str, Any] = {
@@ -98,7 +99,7 @@ def starter_components(
         "vae": starter_autoencoder().eval(),
         "unet": starter_unet().eval(),
         "scheduler": starter_scheduler(),
-        "text_encoder": (text_encoder or StarterTextEncoder(vocab_size=len(tokenizer))).eval(),
+        "text_encoder": (text_encoder or random_text_encoder(len(tokenizer))).eval(),
         "tokenizer": tokenizer,
     }
 
@@ -135,9 +136,7 @@ def tiny_components(time_cond_proj_dim: int | None = None) -> dict[str, Any]:
             time_cond_proj_dim=time_cond_proj_dim,
         ).eval(),
         "scheduler": consistency_scheduler(scheduler.config) if time_cond_proj_dim else scheduler,
-        "text_encoder": StarterTextEncoder(
-            vocab_size=len(tokenizer), table_dim=16, hidden=24, layers=1, heads=2, max_length=tokenizer.model_max_length
-        ).eval(),
+        "text_encoder": random_text_encoder(len(tokenizer), table_dim=16, hidden=24, layers=1, heads=2).eval(),
         "tokenizer": tokenizer,
     }
 
@@ -186,6 +185,19 @@ def tiny_sdxl_components() -> dict[str, Any]:
     }
 
 
+def random_text_encoder(vocab_size: int, **sizes: int) -> StarterTextEncoder:
+    """The starter's text encoder over a table of random rows, which is what sets words apart.
+
+    Args:
+        vocab_size: Rows of the table.
+        sizes: Of `StarterTextEncoder`.
+    """
+    encoder = StarterTextEncoder(vocab_size=vocab_size, **sizes)
+    values, scale = quantise_rows(torch.randn(encoder.table.values.shape))
+    encoder.table.load_state_dict({"values": values, "scale": scale})
+    return encoder
+
+
 def spelling_tokenizer(words: Sequence[str] = ()) -> StarterTokenizer:
     """A tokenizer that knows the given words, and spells all others letter by letter."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -201,8 +213,7 @@ def spelling_clip_tokenizer() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.json").write_text(json.dumps({entry: number for number, entry in enumerate(entries)}))
         (Path(folder) / "merges.txt").write_text("#version: 0.2\n")
-        tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=16)
-    return tokenizer
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=16)
 
 
 def _clip_config(vocab_size: int, hidden: int) -> Any:

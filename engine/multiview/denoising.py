@@ -66,7 +66,7 @@ def predict(
     if model.config.time_cond_proj_dim is not None:
         scale = torch.full((x.shape[0],), guidance.scale, device=x.device)
         folded = guidance_embedding(scale, model.config.time_cond_proj_dim).to(x.dtype)
-    arguments = guidance.condition.unet_arguments(grid_px)
+    arguments = guidance.condition.unet_arguments(grid_px, x.dtype)
     prediction: Tensor = model(x, timestep, timestep_cond=folded, return_dict=False, **arguments)[0].float()
     if not guidance.doubled:
         return prediction
