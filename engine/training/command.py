@@ -1,4 +1,4 @@
-"""`python -m tetraview train reconstructor`: render the views once, train in a time budget, resume, save weights."""
+"""`python -m tetraview train MODEL`: render the views once, train in a time budget, resume, save weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
+from .generator import command as generator
 
 if TYPE_CHECKING:
     from .view_cache import CacheConfig
@@ -20,17 +21,41 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+MODELS = {
+    "reconstructor": "four views to a field: stage two of the system",
+    **generator.STAGES,
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments to its parser."""
+    """Add the command's arguments to its parser: a sub-command for each model."""
+    parser.description = "Train a model. Interrupt it at any time: started again with the same --out it goes on where it stopped."
+    models = parser.add_subparsers(dest="model", metavar="MODEL", required=True)
+    for name, summary in MODELS.items():
+        model = models.add_parser(name, help=summary, description=f"Train {summary}.")
+        if name == "reconstructor":
+            _add_reconstructor_arguments(model)
+        else:
+            generator.add_arguments(model, name)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status.
+
+    Raises:
+        InvalidRequestError: Something the training needs is missing.
+    """
+    return _run_reconstructor(args) if args.model == "reconstructor" else generator.run(args)
+
+
+def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = textwrap.fill(
-        "Train a model. The views of all objects are rendered once (Embree) into the cache folder; then stage one trains "
-        "volumetrically, and stage two tunes the signed distance through a mesh render. Interrupt it at any time: started again "
-        "with the same --out it goes on at the step where it stopped. The averaged weights are in OUT/reconstructor, ready for "
-        "`reconstruct --model`.",
+        "Train the reconstructor. The views of all objects are rendered once (Embree) into the cache folder; then stage one "
+        "trains volumetrically, and stage two tunes the signed distance through a mesh render. The averaged weights are in "
+        "OUT/reconstructor, ready for `reconstruct --model`.",
         100,
     )
     add = parser.add_argument
-    add("model", choices=["reconstructor"], help="which model to train")
     add("--data", required=True, metavar="DIR", help="folder of object packs: train_*.npz, and val_*.npz for validation")
     add("--out", default="out/train", metavar="DIR", help="checkpoint, weights, curves and sample sheets (%(default)s)")
     add("--cache", metavar="DIR", help="rendered views (OUT/views)")
@@ -51,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status.
+def _run_reconstructor(args: argparse.Namespace) -> int:
+    """Train the reconstructor; returns the exit status.
 
     Raises:
         InvalidRequestError: No packs in the data folder, or stage two without weights to start from.

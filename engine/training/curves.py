@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,10 @@ class CurveLog:
             self._append("curves.csv", {"step": step, "seconds": round(seconds, 1), **mean})
             self._rows.clear()
 
-    def add_validation(self, step: int, seconds: float, score: float, sheet: npt.NDArray[np.floating]) -> None:
-        self._append("validation.csv", {"step": step, "seconds": round(seconds, 1), self.score: score})
+    def add_validation(
+        self, step: int, seconds: float, score: float, sheet: npt.NDArray[np.floating], more: Mapping[str, float] | None = None
+    ) -> None:
+        self._append("validation.csv", {"step": step, "seconds": round(seconds, 1), self.score: score, **(more or {})})
         Image.fromarray((np.clip(sheet, 0, 1) * 255).astype(np.uint8)).save(self.folder / f"samples_{step:06d}.png")
         self.flush()
 

@@ -152,6 +152,9 @@ class AutoencoderTrainer:
         self.average.update(self.clock.step)
         return {"loss": loss.item(), **terms, "moments": moments.item(), "norm": float(norm)}
 
+    def agree(self, seconds: float) -> float:
+        return seconds
+
     @torch.no_grad()
     def look(self, curves: CurveLog) -> None:
         """Sheet of truth above reconstruction (alpha below), PSNR on unseen grids, and the averaged weights in `OUT/vae`."""

@@ -48,6 +48,10 @@ class GeneratorBatch:
     masked_latents: Tensor
     prompts: list[str]
 
+    def to(self, device: torch.device) -> GeneratorBatch:
+        """The batch on another device."""
+        return GeneratorBatch(self.latents.to(device), self.mask.to(device), self.masked_latents.to(device), self.prompts)
+
 
 def object_weights(latents: LatentCache, config: BatchConfig) -> npt.NDArray[np.float64]:
     """Probability of each object, float64 [len(latents)]."""

@@ -170,6 +170,9 @@ class Trainer(Protocol):
     def load(self, state: dict[str, Any]) -> None:
         """Go on from it."""
 
+    def agree(self, seconds: float) -> float:
+        """What the main process says of the time spent; all processes must stop at the same step."""
+
     def look(self, curves: CurveLog) -> None:
         """Write a sample sheet and scores, and the averaged weights in their own folder."""
 
@@ -206,7 +209,7 @@ def train(trainer: Trainer, out: Path, curves: CurveLog) -> Iterator[dict[str, f
             started = time.perf_counter()
             terms = trainer.train_step()
             clock.step += 1
-            clock.seconds += time.perf_counter() - started
+            clock.seconds = trainer.agree(clock.seconds + time.perf_counter() - started)
             if trainer.is_main:
                 curves.add(clock.step, clock.seconds, terms)
             yield terms
