@@ -10,6 +10,9 @@ import torch
 from ...multiview.pipeline import FourViewPipeline
 
 
+LORA_FILE = "pytorch_lora_weights.safetensors"
+
+
 def export_pipeline(pipeline: FourViewPipeline, best: Path, target: Path, lora: bool) -> int:
     """Write a pipeline as float16, in place of what is in `target`.
 
@@ -27,7 +30,7 @@ def export_pipeline(pipeline: FourViewPipeline, best: Path, target: Path, lora: 
     """
     if lora:
         pipeline.unet.delete_adapters("default")
-        pipeline.unet.load_lora_adapter(best, prefix=None)
+        pipeline.unet.load_lora_adapter(best, prefix=None, weight_name=LORA_FILE, use_safetensors=True)
         pipeline.unet.fuse_lora()
         pipeline.unet.unload_lora()
         shipped = pipeline.to(dtype=torch.float16)

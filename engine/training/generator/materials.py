@@ -90,8 +90,8 @@ def random_light(rng: np.random.Generator) -> Light:
 
 
 def with_article(phrase: str) -> str:
-    """`a orange chair` -> `an orange chair`, and the reverse."""
-    return re.sub(r"\b(an?) (\w)", lambda m: ("an " if m[2] in "aeio" else "a ") + m[2], phrase, count=1)
+    """`a orange chair` -> `an orange chair`, and the reverse; before a u the article stays as it is."""
+    return re.sub(r"\b(an?) ([^\Wu])", lambda m: ("an " if m[2] in "aeio" else "a ") + m[2], phrase, count=1)
 
 
 def recoloured_meta(meta: Mapping[str, Any], target: str) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ UInt8Array = npt.NDArray[np.uint8]
 
 def to_pixels(rgba: UInt8Array, channels: int) -> Tensor:
     """uint8 [..., S, S, 4] of straight alpha to float32 [..., channels, S, S] in -1..1: RGB on white and, if 4, alpha."""
-    image = torch.from_numpy(np.ascontiguousarray(rgba)).movedim(-1, -3).float() / 255
+    image = torch.from_numpy(np.array(rgba)).movedim(-1, -3).float() / 255
     colour, alpha = image[..., :3, :, :], image[..., 3:, :, :]
-    on_white = colour * alpha + 1 - alpha
+    on_white = colour * alpha + (1 - alpha)
     return (on_white if channels == 3 else torch.cat([on_white, alpha], -3)) * 2 - 1
 
 
