@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from diffusers.configuration_utils import FrozenDict
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from ..errors import WeightsError
@@ -44,11 +43,11 @@ class SavedPipeline(DiffusionPipeline):  # type: ignore[misc]
             kwargs: As of `DiffusionPipeline.save_pretrained`.
         """
         self.register_modules(**self.components)  # components may have been replaced since
-        self._internal_dict = FrozenDict({key: value for key, value in self.config.items() if key != "_name_or_path"})
         for name, component in self.components.items():
             if type(component).__name__ in OWN_COMPONENTS:
                 component.save_pretrained(str(Path(save_directory) / name))
         super().save_pretrained(save_directory, **kwargs)
+        forget_origin(Path(save_directory))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -80,15 +79,23 @@ def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, An
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"There are no generator weights in {folder}: choose the folder with {INDEX_FILE}.") from error
-    dtype = arguments.get("torch_dtype")
+    dtype = {key: arguments[key] for key in ("dtype", "torch_dtype") if isinstance(arguments.get(key), torch.dtype)}
     own = {}
     for name, entry in index.items():
         component = OWN_COMPONENTS.get(entry[1]) if isinstance(entry, list) and len(entry) == 2 else None
         if component is None or name in arguments:
             continue
-        options = {"torch_dtype": dtype} if issubclass(component, torch.nn.Module) and isinstance(dtype, torch.dtype) else {}
+        options = dtype if issubclass(component, torch.nn.Module) else {}
         try:
             own[name] = component.from_pretrained(str(folder / name), **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: get the weights again.") from error
     return own
+
+
+def forget_origin(folder: Path) -> None:
+    """Take out of a saved pipeline's settings the folder that its parts were loaded from: it says nothing elsewhere."""
+    for path in [folder / INDEX_FILE, *folder.glob("*/*config.json")]:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
