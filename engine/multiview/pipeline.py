@@ -59,7 +59,7 @@ class FourViewPipeline(SavedPipeline):
     https://arxiv.org/abs/2311.06214
     """
 
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->unet->vae"
+    model_cpu_offload_seq: Any = "text_encoder->text_encoder_2->unet->vae"
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class FourViewPipeline(SavedPipeline):
         condition = encode_sdxl(
             prompts, (self.tokenizer, self.tokenizer_2), (self.text_encoder, self.text_encoder_2), self._execution_device
         )
-        if not self.config.force_zeros_for_empty_prompt or condition.pooled is None:
+        if not self.config["force_zeros_for_empty_prompt"] or condition.pooled is None:
             return condition
         kept = torch.tensor([bool(prompt) for prompt in prompts]).to(condition.embeds)
         return TextCondition(condition.embeds * kept[:, None, None], pooled=condition.pooled * kept[:, None])
@@ -314,11 +314,11 @@ class FourViewPipeline(SavedPipeline):
         """Step 7: the four views of one grid's latents [1, C, h, h], uint8 [4, S, S, 4], straight alpha."""
         return image_to_views(self.decode_latents(latents))
 
-    def enable_low_memory(self, device: torch.device | str | None = None) -> None:
+    def enable_low_memory(self, device: Any = None) -> None:
         """For GPUs short of memory: one component at a time on the device, and the autoencoder view by view.
 
         Args:
-            device: Where components run while they are used; None for the machine's accelerator.
+            device: Where components run while they are used, a torch device or its name; None for the machine's accelerator.
 
         Raises:
             RuntimeError: There is no accelerator.

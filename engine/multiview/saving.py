@@ -24,7 +24,7 @@ OWN_COMPONENTS: dict[str, Any] = {cls.__name__: cls for cls in (StarterTextEncod
 INDEX_FILE = DiffusionPipeline.config_name
 
 
-class SavedPipeline(DiffusionPipeline):  # type: ignore[misc]
+class SavedPipeline(DiffusionPipeline):
     """A `DiffusionPipeline` whose text components may be our own."""
 
     _optional_components = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]  # noqa: RUF012 (as diffusers has it)
@@ -35,18 +35,18 @@ class SavedPipeline(DiffusionPipeline):  # type: ignore[misc]
         own = {name: (None, type(part).__name__) for name, part in kwargs.items() if type(part).__name__ in OWN_COMPONENTS}
         self.register_to_config(**own)
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Write every component to a folder of its own, and `model_index.json`.
 
         Args:
             save_directory: Made if it does not exist.
-            kwargs: As of `DiffusionPipeline.save_pretrained`.
+            args, kwargs: As of `DiffusionPipeline.save_pretrained`.
         """
         self.register_modules(**self.components)  # components may have been replaced since
         for name, component in self.components.items():
             if type(component).__name__ in OWN_COMPONENTS:
                 component.save_pretrained(str(Path(save_directory) / name))
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
         forget_origin(Path(save_directory))
 
     @classmethod
@@ -64,7 +64,7 @@ class SavedPipeline(DiffusionPipeline):  # type: ignore[misc]
         own = load_own_components(folder, kwargs) if folder.is_dir() else {}
         kwargs.setdefault("local_files_only", True)
         try:
-            return super().from_pretrained(str(pretrained_model_name_or_path), **own, **kwargs)  # type: ignore[no-any-return]
+            return super().from_pretrained(str(pretrained_model_name_or_path), **own, **kwargs)
         except OSError as error:
             raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
 
