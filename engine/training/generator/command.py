@@ -231,7 +231,7 @@ def _training_data(args: argparse.Namespace, pipeline: Any, device: torch.device
     grids, unseen = _grids(args, "train"), _grids(args, "val")
     assert grids is not None
     folder = _cache(args) / "latents"
-    for _ in tqdm(build_latents(pipeline.vae, grids, folder, device), "latents", unit="shard"):
+    for _ in tqdm(build_latents(pipeline.vae, grids, folder, device, bf16=not args.no_bf16), "latents", unit="shard"):
         pass
     reconstructor = None if args.no_judge else Path(args.reconstructor or STARTER_MODEL)
     judge = load_judge(reconstructor, Path(args.clip) if args.clip else None, device)

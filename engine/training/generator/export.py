@@ -9,7 +9,6 @@ import torch
 
 from ...multiview.pipeline import FourViewPipeline
 
-
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 

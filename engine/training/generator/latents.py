@@ -21,6 +21,7 @@ from torch import Tensor
 from ...multiview.grid import grid_to_views, views_to_grid
 from .grid_cache import GridCache
 from .pixels import to_pixels
+from .run import autocast_dtype
 
 MIRRORED_ORDER = [0, 3, 2, 1]
 """The views of the mirrored object: its right view is the left one, mirrored."""
@@ -44,10 +45,12 @@ def encode_grids(vae: Autoencoder, image: Tensor) -> Tensor:
     return latents.float() * vae.config["scaling_factor"]
 
 
-def build_latents(vae: Autoencoder, grids: GridCache, folder: Path, device: torch.device, *, batch: int = 8) -> Iterator[Path]:
+def build_latents(
+    vae: Autoencoder, grids: GridCache, folder: Path, device: torch.device, *, batch: int = 8, bf16: bool = False
+) -> Iterator[Path]:
     """Encode what is missing; yields each shard's file. Latents of other weights or grids are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    vae = vae.to(device).eval()
+    vae = vae.to(device, memory_format=torch.channels_last).eval()
     grid_settings = json.loads((grids.folder / "config.json").read_text())
     record, settings = folder / "config.json", {"autoencoder": fingerprint(vae), "grids": grid_settings}
     if not record.exists() or json.loads(record.read_text()) != settings:
@@ -65,7 +68,8 @@ def build_latents(vae: Autoencoder, grids: GridCache, folder: Path, device: torc
         for start in range(0, len(flat), batch):
             pixels = to_pixels(flat[start : start + batch], channels)  # [b, 4, channels, px, px]
             both = torch.stack([pixels, pixels[:, MIRRORED_ORDER].flip(-1)], 1).flatten(0, 1)  # [2b, 4, ...]
-            latents = encode_grids(vae, views_to_grid(both).to(device))
+            with autocast_dtype(device, bf16):
+                latents = encode_grids(vae, views_to_grid(both).to(device, memory_format=torch.channels_last))
             parts.append(grid_to_views(latents).unflatten(0, (-1, 2)).half().cpu().numpy())  # [b, 2, 4, C, h, h]
         encoded = np.concatenate(parts)
         partial = path.with_suffix(".partial")
