@@ -90,7 +90,7 @@ def views_to_image(views: UInt8Array, channels: int) -> Tensor:
     Returns:
         float32 [1, channels, 2S, 2S] in -1..1.
     """
-    rgba = torch.from_numpy(np.ascontiguousarray(views)).permute(0, 3, 1, 2).float() / 255  # [4, 4, S, S]
+    rgba = torch.from_numpy(np.array(views)).permute(0, 3, 1, 2).float() / 255  # [4, 4, S, S]
     alpha = rgba[:, 3:]
     image = torch.cat([rgba[:, :3] * alpha + (1 - alpha), alpha], 1)[:, :channels]
     return (views_to_grid(image) * 2 - 1)[None]

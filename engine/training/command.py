@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from .generator import command as generator
+from .text import command as text
 
 if TYPE_CHECKING:
     from .view_cache import CacheConfig
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MODELS = {
     "reconstructor": "four views to a field: stage two of the system",
+    "text": text.SUMMARY,
     **generator.STAGES,
 }
 
@@ -35,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         model = models.add_parser(name, help=summary, description=f"Train {summary}.")
         if name == "reconstructor":
             _add_reconstructor_arguments(model)
+        elif name == "text":
+            text.add_arguments(model)
         else:
             generator.add_arguments(model, name)
 
@@ -45,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InvalidRequestError: Something the training needs is missing.
     """
-    return _run_reconstructor(args) if args.model == "reconstructor" else generator.run(args)
+    if args.model == "reconstructor":
+        return _run_reconstructor(args)
+    return text.run(args) if args.model == "text" else generator.run(args)
 
 
 def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tetraview.engine.cli import main
 from tetraview.engine.errors import EngineError
 from tetraview.engine.multiview.text import StarterTextEncoder, StarterTokenizer, new_text_encoder
 from tetraview.engine.multiview.text.tokenizer import SPECIAL_TOKENS
@@ -199,3 +200,26 @@ def test_what_is_missing_is_named(wordnet: Path, sentence_encoder: Path, tmp_pat
         distill(tmp_path, wordnet, tmp_path, tmp_path / "out")
     with pytest.raises(EngineError, match="no WordNet"):
         distill(sentence_encoder, tmp_path, tmp_path, tmp_path / "out")
+
+
+def test_the_command_makes_the_table(wordnet: Path, sentence_encoder: Path, tmp_path: Path) -> None:
+    write_pack(tmp_path / "train_00.npz", ["a red sofa", "traffic light", "red chest"])
+    arguments = [
+        "train",
+        "text",
+        "--data",
+        tmp_path,
+        "--sentence-encoder",
+        sentence_encoder,
+        "--wordnet",
+        wordnet,
+        "--out",
+        tmp_path,
+    ]
+    assert main([str(argument) for argument in arguments]) == 0
+    encoder, tokenizer = new_text_encoder(tmp_path / "text" / "table")
+    with torch.no_grad():
+        assert encoder(tokenizer(["a red sofa"])).isfinite().all()
+    assert arguments[4] == "--sentence-encoder"
+    arguments[5] = tmp_path / "nothing"
+    assert main([str(argument) for argument in arguments]) != 0

@@ -176,7 +176,6 @@ def test_checkpointing_and_accumulation_give_the_same_gradients(data: TrainingDa
 
 @pytest.mark.parametrize("stage", ["generator", "distill"])
 def test_lora_on_sdxl_trains_additions_only(stage: str, grids: GridCache, tmp_path: Path) -> None:
-    pytest.importorskip("peft")
     torch.manual_seed(0)
     pipeline = FourViewPipeline(**{**tiny_sdxl_components(), "scheduler": starter_scheduler()})
     pipeline.unet.register_to_config(sample_size=16)  # views of 16 px
