@@ -198,7 +198,9 @@ class _Samples:
         """
         lattice = self.lattice
         wanted = np.zeros(lattice.n_verts, bool)
-        wanted[len(SITES) * periods[:, None] + lattice.vert_steps] = True
+        base = (len(SITES) * periods).astype(np.int32)
+        for step in lattice.vert_steps.astype(np.int32):
+            wanted[base + step] = True
         verts = (wanted & ~self.known).nonzero()[0]
         period, site = np.divmod(verts, len(SITES))
         self.evaluate(verts[site < 2], None)

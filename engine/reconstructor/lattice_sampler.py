@@ -20,7 +20,7 @@ from .view_sampler import ViewSampler
 if TYPE_CHECKING:
     from .model import Reconstructor
 
-CHUNK = 16_384
+CHUNK = 8_192
 """Points at a time: what a decoder's activations may be to stay in a core's cache."""
 
 
