@@ -3,12 +3,12 @@
     python benchmarks/lattice_sdf.py --model engine/weights/starter --data val_00.npz --object 0 40 80
     python benchmarks/lattice_sdf.py --shape sphere
 
-Three times are printed: until every vertex that matters has its sdf (deciding which those are included), in all (with marching
-the tetrahedra), and in the field alone. Two ways to compare with: "dense" asks the field at every vertex, which leaves out
-what is outside the visual hull; "plain" runs the network at every vertex. Meshes are compared once specks are removed, as the engine
-does: a speck between the coarse samples is found by the dense way only. `--data` may be left out where the environment variable
-TETRAVIEW_DATA names a folder with `val_00.npz`. `--shape` needs no weights: an analytic field that costs as much as a decoder of
-the starter's size, the same for both.
+Three times are printed: until every vertex that matters has its sdf (deciding which those are included), in all (with
+marching the tetrahedra), and in the field alone. Two ways to compare with: "dense" asks the field at every vertex, which
+leaves out what is outside the visual hull; "plain" runs the network at every vertex. Meshes are compared once specks are
+removed, as the engine does: a speck between the coarse samples is found by the dense way only. `--data` may be left out where
+the environment variable TETRAVIEW_DATA names a folder with `val_00.npz`. `--shape` needs no weights: an analytic field that
+costs as much as a decoder of the starter's size, the same for both.
 """
 
 from __future__ import annotations
