@@ -99,7 +99,8 @@ def generate(
 
     models = ModelCache() if models is None else models
     history = TimingHistory(default_home()) if history is None else history
-    phases = PHASES if stop_after is None else PHASES[: PHASES.index(stop_after) + 1]
+    last = len(PHASES) if stop_after is None else PHASES.index(stop_after) + 1
+    phases = tuple(phase for phase in request.phases if phase in PHASES[:last])
     model_folder = Path(request.model) if request.model else STARTER_MODEL
     device = choose_device(request.device)
     job = begin_job(request)

@@ -22,7 +22,7 @@ from typing import Any
 from . import errors
 from .types import GenerateRequest
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HEARTBEAT_S = 1.0
 MAX_LINE_BYTES = 1 << 20
 
@@ -84,7 +84,7 @@ def request_from_dict(fields: Any) -> GenerateRequest:
     if not isinstance(fields, dict):
         raise errors.InvalidRequestError("The request is not an object with fields.")
     try:
-        request = GenerateRequest(**fields)
+        request = GenerateRequest(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
     except TypeError as error:
         raise errors.InvalidRequestError(f"The request has wrong fields: {error}.") from error
     wrong = _wrongly_typed(request)
@@ -112,6 +112,12 @@ def _wrongly_typed(request: GenerateRequest) -> str | None:
         isinstance(key, str) and isinstance(value, str) for key, value in request.photos.items()
     ):
         return "photos"
+    for name in ("repaint", "flip", "replace"):
+        value = getattr(request, name)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            return name
+    if not isinstance(request.use_examples, bool):
+        return "use_examples"
     kinds: dict[str, tuple[type, ...]] = {
         "output_dir": (str,),
         "views_dir": (str, type(None)),
@@ -121,7 +127,15 @@ def _wrongly_typed(request: GenerateRequest) -> str | None:
         "cutout": (str,),
         "device": (str,),
         "model": (str, type(None)),
+        "generator": (str, type(None)),
+        "prompt": (str,),
+        "negative_prompt": (str,),
         "seed": (int,),
+        "steps": (int,),
+        "guidance": (int, float),
+        "object_size": (int, float),
+        "orbit_frames": (int,),
+        "orbit_px": (int,),
     }
     for name, allowed in kinds.items():
         value = getattr(request, name)
