@@ -19,7 +19,8 @@ OnProgress = Callable[..., None]
 
 TICK_S = 0.25
 UNKNOWN_MACHINE_S: dict[str, float] = {
-    "photos": 1.5, "views": 4.0, "planes": 1.0, "orbit": 4.0, "mesh": 2.0, "simplify": 0.5, "unwrap": 1.0, "texture": 2.0, "asset": 0.5,
+    "photos": 1.5, "views": 4.0, "planes": 1.0, "orbit": 4.0, "mesh": 2.0,
+    "simplify": 0.5, "unwrap": 1.0, "texture": 2.0, "asset": 0.5,
 }  # fmt: skip
 """Weights of the phases for the fraction of a first job; no ETA is made of them."""
 

@@ -19,7 +19,7 @@ from tetraview.engine.commands import doctor, orbit
 from tetraview.engine.commands.reconstruct import photos_in_folder
 from tetraview.engine.errors import EngineError, InvalidRequestError
 from tetraview.engine.library import JobFolder
-from tetraview.engine.types import PHASES, VIEW_NAMES
+from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
 from ..process.conftest import TINY
 
@@ -99,9 +99,9 @@ def test_reconstruct_leaves_the_promised_files(place, finished):
     job = JobFolder(place / "out")
     assert finished.stdout.splitlines()[0] == str(job.glb)
     assert job.glb.read_bytes()[:4] == b"glTF"
-    request = json.loads(job.request.read_text())
-    assert (request["poly_budget"], request["texture_px"], request["seed"]) == (500, 256, 3)
-    assert set(json.loads(job.timings.read_text())) == {*PHASES, "total"}
+    request = GenerateRequest.from_json(job.request.read_text())
+    assert (request.poly_budget, request.texture_px, request.seed) == (500, 256, 3)
+    assert set(json.loads(job.timings.read_text())) == {*request.phases, "total"}
     assert all(path.is_file() for path in job.view_paths.values())
     assert "100%" in finished.stderr and "Traceback" not in finished.stderr
     assert (place / "home" / "history.json").is_file()
