@@ -20,6 +20,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
+from .autoencoder import PatchAutoencoder
 from .text.encoder import StarterTextEncoder, quantise_rows
 from .text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
 
@@ -35,17 +36,6 @@ NOISE_SCHEDULE: dict[str, Any] = {
 
 Lin et al. 2023, Common Diffusion Noise Schedules and Sample Steps are Flawed, https://arxiv.org/abs/2305.08891
 """
-
-STARTER_AUTOENCODER: dict[str, Any] = {
-    "in_channels": 4,
-    "out_channels": 4,
-    "latent_channels": 8,
-    "encoder_block_out_channels": (32, 32, 32, 32),
-    "decoder_block_out_channels": (48, 48, 48, 48),
-    "num_encoder_blocks": (1, 2, 2, 3),
-    "num_decoder_blocks": (3, 3, 2, 1),
-}
-"""`AutoencoderTiny` of 256 px RGBA grids to latents [8, 32, 32]."""
 
 STARTER_UNET: dict[str, Any] = {
     "sample_size": 32,
@@ -72,9 +62,9 @@ def consistency_scheduler(config: Any) -> LCMScheduler:
     return LCMScheduler.from_config(config)
 
 
-def starter_autoencoder() -> AutoencoderTiny:
-    """The starter's autoencoder, with random weights."""
-    return AutoencoderTiny(**STARTER_AUTOENCODER)
+def starter_autoencoder() -> PatchAutoencoder:
+    """The starter's autoencoder of 256 px RGBA grids to latents [8, 32, 32], with random weights."""
+    return PatchAutoencoder()
 
 
 def starter_unet(time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InvalidRequestError, WeightsError
 from ..types import VIEW_NAMES
+from .autoencoder import PatchAutoencoder
 from .conditions import TextCondition, encode_sdxl, encode_starter
 from .denoising import Guidance, predict, predicted_latents, set_timesteps, step_arguments, unet_input
 from .grid import cell_mask
@@ -44,7 +45,7 @@ class FourViewPipeline(SavedPipeline):
     has four image channels it paints alpha too; where it has three, the engine's plain cut-out makes the alpha.
 
     Args:
-        vae: `AutoencoderTiny` or `AutoencoderKL`.
+        vae: `PatchAutoencoder`, `AutoencoderTiny` or `AutoencoderKL`.
         unet: `UNet2DConditionModel` with twice the latent channels plus one as input. If it has `time_cond_proj_dim`, guidance
             is folded in: each step runs it once, and there is no negative prompt.
         scheduler: Any scheduler of diffusers with `add_noise`.
@@ -93,6 +94,8 @@ class FourViewPipeline(SavedPipeline):
     @property
     def vae_scale(self) -> int:
         """Image pixels per latent pixel."""
+        if isinstance(self.vae, PatchAutoencoder):
+            return self.vae.patch
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
@@ -324,7 +327,7 @@ class FourViewPipeline(SavedPipeline):
             RuntimeError: There is no accelerator.
             ImportError: `accelerate` is not installed.
         """
-        if isinstance(self.vae, AutoencoderKL):  # AutoencoderTiny is small enough, and its tiling knows three channels only
+        if isinstance(self.vae, AutoencoderKL):  # the others are small enough
             self.vae.enable_tiling()
             self.vae.tile_sample_min_size = self.view_px
             self.vae.tile_latent_min_size = self.view_px // self.vae_scale

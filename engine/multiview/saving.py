@@ -17,17 +17,18 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from ..errors import WeightsError
+from .autoencoder import PatchAutoencoder
 from .text.encoder import StarterTextEncoder
 from .text.tokenizer import StarterTokenizer
 
-OWN_COMPONENTS: dict[str, Any] = {cls.__name__: cls for cls in (StarterTextEncoder, StarterTokenizer)}
+OWN_COMPONENTS: dict[str, Any] = {cls.__name__: cls for cls in (PatchAutoencoder, StarterTextEncoder, StarterTokenizer)}
 INDEX_FILE = DiffusionPipeline.config_name
 
 
 class SavedPipeline(DiffusionPipeline):
-    """A `DiffusionPipeline` whose text components may be our own."""
+    """A `DiffusionPipeline` whose autoencoder and text components may be our own."""
 
-    _optional_components = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]  # noqa: RUF012 (as diffusers has it)
+    _optional_components = ["vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]  # noqa: RUF012 (as diffusers has it)
 
     def register_modules(self, **kwargs: Any) -> None:
         """Set components by name; our own are entered in the index without a library."""

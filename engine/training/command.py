@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from .generator import command as generator
+from .generator import examples
 from .text import command as text
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MODELS = {
     "reconstructor": "four views to a field: stage two of the system",
     "text": text.SUMMARY,
     **generator.STAGES,
+    "examples": "the pictures from which painting may begin: stored, not trained",
 }
 
 
@@ -34,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Train a model. Interrupt it at any time: started again with the same --out it goes on where it stopped."
     models = parser.add_subparsers(dest="model", metavar="MODEL", required=True)
     for name, summary in MODELS.items():
-        model = models.add_parser(name, help=summary, description=f"Train {summary}.")
+        model = models.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == "reconstructor":
             _add_reconstructor_arguments(model)
         elif name == "text":
             text.add_arguments(model)
+        elif name == "examples":
+            examples.add_arguments(model)
         else:
             generator.add_arguments(model, name)
 
@@ -51,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.model == "reconstructor":
         return _run_reconstructor(args)
-    return text.run(args) if args.model == "text" else generator.run(args)
+    others = {"text": text.run, "examples": examples.run}
+    return others.get(args.model, generator.run)(args)
 
 
 def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:

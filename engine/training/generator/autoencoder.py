@@ -2,8 +2,6 @@
 
 L1, MSE, gradient (Sobel) and alpha terms; a little noise on the latents keeps their space smooth for the denoiser, and a pull
 on their moments makes every channel mean 0 and variance 1 (what is left goes into the config's `scaling_factor`).
-
-AutoencoderTiny: Bohan 2023, https://github.com/madebyollin/taesd
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from ...multiview.grid import views_to_grid
+from ...multiview.autoencoder import PatchAutoencoder
 from ..curves import CurveLog
 from .grid_cache import GridCache
 from .pixels import to_pixels
@@ -63,12 +61,19 @@ def draw_crops(cache: GridCache, count: int, crop_px: int, channels: int, rng: n
     crops = []
     for index in rng.integers(0, len(cache), count):
         views = cache.views(int(index), int(rng.integers(len(cache.kinds))))
-        grid = views_to_grid(to_pixels(views, channels))  # [channels, 2 px, 2 px]
-        room = grid.shape[-1] - crop_px
+        grid = np.concatenate([np.concatenate(list(row), 1) for row in (views[:2], views[2:])], 0)  # [2 px, 2 px, 4]
+        room = grid.shape[0] - crop_px
         y, x = np.clip(rng.integers(-room // 4, room + room // 4 + 1, 2), 0, room)
-        crop = grid[:, y : y + crop_px, x : x + crop_px]
+        crop = to_pixels(grid[y : y + crop_px, x : x + crop_px], channels)
         crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
     return torch.stack(crops)
+
+
+def draw_patches(cache: GridCache, crops: int, crop_px: int, patch: int, seed: int = 0) -> Tensor:
+    """Patches float32 [N, 4, patch, patch] of random crops, in -1..1."""
+    images = draw_crops(cache, crops, crop_px, 4, np.random.default_rng(seed))
+    cells = images.unfold(2, patch, patch).unfold(3, patch, patch)  # [B, 4, h, w, patch, patch]
+    return cells.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
 def sobel(image: Tensor) -> Tensor:
@@ -112,7 +117,7 @@ class AutoencoderTrainer:
 
     def __init__(
         self,
-        vae: AutoencoderTiny,
+        vae: PatchAutoencoder | AutoencoderTiny,
         config: AutoencoderConfig,
         cache: GridCache,
         validation: GridCache | None,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATCH_CROPS = 400
+"""Crops of whose patches the autoencoder's linear part is made."""
+
 STAGES = {
     "autoencoder": "the starter's autoencoder: views to latents and back",
     "generator": "the four-view denoiser, on the latents of a trained autoencoder",
@@ -102,13 +105,15 @@ def _run_autoencoder(args: argparse.Namespace) -> int:
     from ...devices import choose_device
     from ...multiview.configs import starter_autoencoder
     from ..curves import CurveLog
-    from .autoencoder import AutoencoderConfig, AutoencoderTrainer
+    from .autoencoder import AutoencoderConfig, AutoencoderTrainer, draw_patches
 
     grids, unseen = _grids(args, "train"), _grids(args, "val")
     assert grids is not None
     device, out = torch.device(choose_device(args.device).name), Path(args.out) / "autoencoder"
     config = dataclasses.replace(AutoencoderConfig(), crop_px=args.px, **_settings(args, batch=True))
-    trainer = AutoencoderTrainer(starter_autoencoder(), config, grids, unseen, out, device)
+    vae = starter_autoencoder()
+    vae.begin_linear(draw_patches(grids, PATCH_CROPS, args.px, vae.patch, args.seed))
+    trainer = AutoencoderTrainer(vae, config, grids, unseen, out, device)
     return _train(trainer, out, CurveLog(out, losses=("colour", "gradient", "alpha", "moments")), device)
 
 
@@ -240,8 +245,7 @@ def _training_data(args: argparse.Namespace, pipeline: Any, device: torch.device
 
 def _generator_pipeline(args: argparse.Namespace) -> Any:
     """The pipeline given, or the starter with trained autoencoder and text table and a fresh denoiser."""
-    from diffusers import AutoencoderTiny
-
+    from ...multiview.autoencoder import PatchAutoencoder
     from ...multiview.configs import starter_components
     from ...multiview.pipeline import FourViewPipeline
     from ...multiview.text.encoder import StarterTextEncoder
@@ -253,7 +257,7 @@ def _generator_pipeline(args: argparse.Namespace) -> Any:
     if autoencoder is not None:
         if not (autoencoder / "config.json").exists():
             raise InvalidRequestError(f"There is no trained autoencoder in {autoencoder}: run `train autoencoder` first.")
-        given["vae"] = AutoencoderTiny.from_pretrained(autoencoder)
+        given["vae"] = PatchAutoencoder.from_pretrained(autoencoder)
     text = Path(args.text) if args.text else None if args.start_from else out / "text"
     if text is not None:
         if not (text / "text_encoder").exists():

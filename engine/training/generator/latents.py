@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
+from ...multiview.autoencoder import PatchAutoencoder
 from ...multiview.grid import grid_to_views, views_to_grid
 from .grid_cache import GridCache
 from .pixels import to_pixels
@@ -26,7 +27,7 @@ from .run import autocast_dtype
 MIRRORED_ORDER = [0, 3, 2, 1]
 """The views of the mirrored object: its right view is the left one, mirrored."""
 
-Autoencoder = AutoencoderTiny | AutoencoderKL
+Autoencoder = PatchAutoencoder | AutoencoderTiny | AutoencoderKL
 
 
 def fingerprint(vae: torch.nn.Module) -> str:
@@ -41,7 +42,7 @@ def fingerprint(vae: torch.nn.Module) -> str:
 def encode_grids(vae: Autoencoder, image: Tensor) -> Tensor:
     """Scaled latents [B, C, h, h] of images [B, channels, H, H] in -1..1; of a distribution, its mode."""
     encoded = vae.encode(image)
-    latents = encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode()
+    latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
     return latents.float() * vae.config["scaling_factor"]
 
 

@@ -10,43 +10,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ...dataset.lighting import Light
 from ...dataset.textured_mesh import TexturedMesh
+from ...multiview.colours import NAMED_COLOURS, nearest_names, repaint, to_lab, to_rgb
 
 UInt8Array = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-
-NAMED_COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (204, 40, 40), "dark red": (122, 28, 30), "orange": (236, 132, 40), "brown": (134, 88, 52), "dark brown": (78, 50, 34),
-    "beige": (222, 198, 160), "yellow": (240, 208, 56), "olive green": (112, 118, 48), "green": (70, 168, 64),
-    "dark green": (38, 88, 44), "teal": (40, 150, 146), "light blue": (136, 196, 232), "blue": (48, 92, 204),
-    "dark blue": (30, 42, 106), "purple": (130, 64, 172), "pink": (240, 140, 180), "white": (242, 242, 242),
-    "light gray": (194, 194, 196), "gray": (134, 134, 136), "dark gray": (76, 76, 78), "black": (26, 26, 28),
-}  # fmt: skip
-"""sRGB of the colour words that captions use."""
 
 MAIN_SHARE = 0.3
 """Share of the visible surface that the first named colour needs for the object to be recoloured."""
-
-
-def _lab(rgb: npt.NDArray[np.generic]) -> FloatArray:
-    """CIE Lab float32 [h, w, 3] of uint8 sRGB."""
-    return cv2.cvtColor(np.asarray(rgb, np.float32) / 255, cv2.COLOR_RGB2LAB)  # type: ignore[no-any-return]
-
-
-def _rgb(lab: FloatArray) -> UInt8Array:
-    return (np.clip(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def nearest_names(texture: UInt8Array) -> npt.NDArray[np.int64]:
-    """Index into `NAMED_COLOURS` of each texel's nearest colour (Lab), int64 [h, w]."""
-    prototypes = _lab(np.array([list(NAMED_COLOURS.values())], np.uint8))[0]
-    distance = np.square(_lab(texture)[:, :, None] - prototypes).sum(-1)
-    return distance.argmin(-1)
 
 
 def recolour(texture: UInt8Array, name: str, target: str, rng: np.random.Generator) -> UInt8Array | None:
@@ -63,22 +37,18 @@ def recolour(texture: UInt8Array, name: str, target: str, rng: np.random.Generat
     chosen = nearest_names(texture) == list(NAMED_COLOURS).index(name)
     if not chosen.any():
         return None
-    lab = _lab(texture)
-    aim = _lab(np.array([[NAMED_COLOURS[target]]], np.uint8))[0, 0] + rng.normal(0, (3, 2.5, 2.5))
-    shading = (lab - lab[chosen].mean(0)) * (1.0, 0.4, 0.4)
-    blend = chosen.astype(np.float32)
-    if min(texture.shape[:2]) > 64:  # a picture, not a palette of flat cells: no hard edges
-        blend = cv2.GaussianBlur(blend, (0, 0), 0.7)
-    return _rgb(lab + blend[..., None] * (aim + shading - lab))
+    aim = to_lab(np.array([[NAMED_COLOURS[target]]], np.uint8))[0, 0] + rng.normal(0, (3, 2.5, 2.5))
+    soft = min(texture.shape[:2]) > 64  # a picture, not a palette of flat cells: no hard edges
+    return repaint(texture, chosen, aim, soft=soft)
 
 
 def vary_material(texture: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     """The texture a little lighter or darker, more or less contrasty and colourful; uint8 [h, w, 3]."""
-    lab = _lab(texture)
+    lab = to_lab(texture)
     mean = lab[..., :1].mean()
     lab[..., :1] = (lab[..., :1] - mean) * rng.uniform(0.9, 1.1) + mean + rng.uniform(-6, 4)
     lab[..., 1:] *= rng.uniform(0.85, 1.15)
-    return _rgb(lab)
+    return to_rgb(lab)
 
 
 def random_light(rng: np.random.Generator) -> Light:

@@ -1,0 +1,144 @@
+"""The bank of examples: what a prompt finds, in which colour, and how the bank is written and read."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from tetraview.engine.errors import WeightsError
+from tetraview.engine.multiview.colours import NAMED_COLOURS, alike, nearest_names, split_colours
+from tetraview.engine.multiview.configs import random_text_encoder, spelling_tokenizer
+from tetraview.engine.multiview.examples import Entry, ExampleBank, in_colours
+
+NOUNS = ("armchair", "sofa", "truck", "cactus", "pot")
+PX = 16
+
+
+def picture(colour: str, width: int) -> np.ndarray:
+    """Four views uint8 [4, PX, PX, 4]: a bar of one colour, `width` pixels wide."""
+    views = np.zeros((4, PX, PX, 4), np.uint8)
+    views[:, 2:-2, 2 : 2 + width, :3] = NAMED_COLOURS[colour]
+    views[:, 2:-2, 2 : 2 + width, 3] = 255
+    return views
+
+
+def webp(views: np.ndarray) -> bytes:
+    grid = np.concatenate([np.concatenate(list(views[:2]), 1), np.concatenate(list(views[2:]), 1)], 0)
+    stream = io.BytesIO()
+    Image.fromarray(grid).save(stream, "WEBP", lossless=True, exact=True)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def words():
+    tokenizer = spelling_tokenizer(NOUNS)
+    return tokenizer, random_text_encoder(len(tokenizer), table_dim=64, hidden=16, layers=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def bank(words):
+    tokenizer, encoder = words
+    entries = [
+        Entry("a", "a gray armchair", "armchair", ("gray",), 0.5),
+        Entry("b", "a red armchair, low-poly style", "armchair", ("red",), 0.5),
+        Entry("c", "a blue sofa", "sofa", ("blue",), 0.5),
+        Entry("d", "a green cactus pot", "cactus pot", ("green",), 0.5),
+        Entry("e", "a brown sofa", "sofa", ("brown",), 1.0),
+    ]
+    colours = ("gray", "red", "blue", "green", "brown")
+    return ExampleBank(entries, [webp(picture(c, 4 + i)) for i, c in enumerate(colours)], tokenizer, encoder.table)
+
+
+def main_colour(views: np.ndarray) -> str:
+    solid = views[..., 3] == 255
+    return list(NAMED_COLOURS)[np.bincount(nearest_names(views[solid][None, :, :3]).ravel()).argmax()]
+
+
+def test_the_noun_decides(bank):
+    assert bank.pick("a blue armchair").caption.endswith("armchair")
+    assert bank.pick("a sofa").caption == "a brown sofa"  # the more typical one
+    assert bank.pick("cactus").caption == "a green cactus pot"
+
+
+def test_among_equal_nouns_colour_and_style_decide(bank):
+    assert bank.pick("a red armchair, low-poly style").caption == "a red armchair, low-poly style"
+    assert bank.pick("an armchair").caption == "a gray armchair"
+    assert bank.pick("an armchair, low-poly style").caption == "a red armchair, low-poly style"
+
+
+def test_nothing_near_enough(bank):
+    assert bank.pick("xylophone quartz") is None
+    assert bank.pick("") is None
+    assert bank.pick("!!!") is None
+
+
+def test_similarity_is_one_for_the_same_words_in_any_order(bank):
+    similar = bank.similarities("pot cactus")
+    assert similar[3] == pytest.approx(1.0, abs=1e-5)
+    assert (similar[[0, 1, 2, 4]] < 0.6).all()
+
+
+def test_the_views_come_in_the_colour_asked_for(bank):
+    example = bank.pick("a teal sofa")
+    assert main_colour(example.views) == "teal"
+    assert (example.views[..., 3] == bank.views(4)[..., 3]).all()
+    assert main_colour(bank.pick("a brown sofa").views) == "brown"
+
+
+def test_the_seed_chooses_among_the_close_ones_only(bank):
+    captions = {bank.pick("an armchair", seed).caption for seed in range(1, 20)}
+    assert captions <= {"a gray armchair", "a red armchair, low-poly style"}
+    assert bank.pick("an armchair", 5).caption == bank.pick("an armchair", 5).caption
+
+
+def test_written_and_read(tmp_path, bank, words):
+    from safetensors.torch import save_file
+
+    tokenizer, encoder = words
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    encoder.save_pretrained(tmp_path / "text_encoder")
+    assert not ExampleBank.exists(tmp_path)
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    joined = torch.frombuffer(bytearray(b"".join(bank.pictures)), dtype=torch.uint8)
+    ends = torch.tensor(np.cumsum([len(data) for data in bank.pictures]))
+    save_file({"pictures": joined, "ends": ends}, folder / "examples.safetensors")
+    described = [{**vars(entry), "colours": list(entry.colours)} for entry in bank.entries]
+    (folder / "examples.json").write_text(json.dumps(described))
+    assert ExampleBank.exists(tmp_path)
+    loaded = ExampleBank.from_pretrained(tmp_path)
+    assert loaded.entries == bank.entries
+    for prompt in ("a red sofa", "cactus"):
+        assert (loaded.pick(prompt).views == bank.pick(prompt).views).all()
+    (folder / "examples.json").write_text("[{]")
+    with pytest.raises(WeightsError, match="examples"):
+        ExampleBank.from_pretrained(tmp_path)
+
+
+@given(st.sampled_from(sorted(NAMED_COLOURS)), st.sampled_from(sorted(NAMED_COLOURS)))
+def test_any_colour_can_be_asked_for(old, new):
+    if old == new:
+        return
+    painted = in_colours(picture(old, 9), (new,), (old,))
+    colour = painted[painted[..., 3] == 255][:, :3].astype(float).mean(0)
+    assert np.abs(colour - NAMED_COLOURS[new]).max() < 25
+
+
+def test_light_and_shade_of_one_surface_are_painted_together():
+    texture = np.zeros((4, 8, 3), np.uint8)
+    texture[:, :4], texture[:, 4:6], texture[:, 6:] = (200, 40, 40), (150, 28, 28), (40, 60, 200)
+    seeds = np.zeros((4, 8), bool)
+    seeds[:, :4] = True
+    assert (alike(texture, seeds) == (texture[..., 0] > 100)).all()
+
+
+def test_colour_words():
+    assert split_colours("a dark  red and Grey olive-green sofa") == (("dark red", "gray", "olive green"), "a and sofa")
+    assert split_colours("a reddish blueberry") == ((), "a reddish blueberry")
+    assert split_colours("a violet and purple cup")[0] == ("purple",)
