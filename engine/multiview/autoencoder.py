@@ -46,6 +46,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """
 
     patch = 8
+    background: Tensor
 
     @register_to_config
     def __init__(
@@ -93,6 +94,12 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         assert isinstance(last, nn.Conv2d)
         for parameter in (*last.parameters(), *self.decoder[-2].parameters()):
             nn.init.zeros_(parameter)
+        # Under Adam all 256 inputs of a patch would move together, far more than one of the convolutions' few: it stays.
+        self.to_latents.requires_grad_(False)
+        self.from_latents.requires_grad_(False)
+        background = torch.ones(in_channels, 1, 1)
+        background[3:] = -1.0
+        self.register_buffer("background", background, persistent=False)
 
     @torch.no_grad()
     def begin_linear(self, patches: Tensor) -> None:
@@ -116,7 +123,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def encode(self, x: Tensor, return_dict: bool = True) -> Any:
         """Images [B, C, H, W] in -1..1, H and W multiples of 8, to latents [B, latent_channels, H / 8, W / 8]."""
-        latents = self.to_latents(x) + self.encoder(x)
+        latents = self.to_latents(x) + self.encoder(x - self.background)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
     def decode(self, latents: Tensor, return_dict: bool = True) -> Any:

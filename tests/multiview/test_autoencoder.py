@@ -45,12 +45,29 @@ def test_the_linear_map_is_the_best_one():
     assert error < least * 1.05 + 0.02 * centred.var()
 
 
-def test_every_weight_learns():
+def test_all_but_the_linear_map_learns():
     vae = small()
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     (vae(torch.rand(1, 4, 16, 16)) ** 2).sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in vae.parameters())
+    learned = {
+        name for name, parameter in vae.named_parameters() if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
+    fixed = {f"{part}.{kind}" for part in ("to_latents", "from_latents") for kind in ("weight", "bias")}
+    assert learned == {name for name, _ in vae.named_parameters()} - fixed
+
+
+def test_what_is_empty_says_nothing_to_the_convolutions():
+    """White without alpha is where nothing is: there, what the convolutions add comes of their biases alone."""
+    vae = small()
+    for parameter in vae.encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    for module in vae.encoder.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.zeros_(module.bias)
+    empty = torch.ones(1, 4, 32, 32)
+    empty[:, 3] = -1
+    assert (vae.encode(empty).latents - vae.to_latents(empty)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
