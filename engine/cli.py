@@ -19,7 +19,8 @@ from .version import __version__
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 SUMMARIES = {
-    "reconstruct": "four photos to a textured mesh",
+    "generate": "a prompt to four views and a textured mesh",
+    "reconstruct": "one to four photos to a textured mesh",
     "orbit": "turntable pictures of a result or of any model file",
     "evaluate": "measure the quality of reconstructions against known objects",
     "train": "train the models",
@@ -29,7 +30,8 @@ SUMMARIES = {
 EXAMPLES = """\
 first mesh:
   python -m tetraview doctor
-  python -m tetraview reconstruct front.jpg right.jpg back.jpg left.jpg -o chair
+  python -m tetraview generate "a red armchair" -o chair
+  python -m tetraview reconstruct front.jpg right.jpg back.jpg left.jpg -o mug
   python -m tetraview orbit chair -o chair.gif
 
 `python -m tetraview COMMAND --help` explains a command. Exit status: 0 success, 1 failure (one sentence on stderr
@@ -37,11 +39,22 @@ says why), 2 wrong usage, 130 interrupted.
 """
 
 COMMAND_EXAMPLES = {
+    "generate": """\
+        examples:
+          python -m tetraview generate "a red armchair" -o chair
+          python -m tetraview generate "a red armchair" --seed 7 --views-only -o first      (look at the four views first ...)
+          python -m tetraview generate "a red armchair" --views first/views --repaint left --seed 8 --views-only -o second
+          python -m tetraview generate --views second/views --flip back --front own.jpg --views-only -o third
+          python -m tetraview generate --views third/views --orbit -o chair                 (... mend them, go on from them)
+
+        With --views, a photo given by --front and its like replaces that view. Nothing in the old folder is changed.
+        """,
     "reconstruct": """\
         examples:
           python -m tetraview reconstruct front.jpg right.jpg back.jpg left.jpg -o chair
           python -m tetraview reconstruct photos/chair -o chair          (a folder with front.*, right.*, back.*, left.*)
           python -m tetraview reconstruct --front a.png --right b.png --back c.png --left d.png --poly-budget 3000
+          python -m tetraview reconstruct --front a.png --prompt "a mug" -o mug         (the three other views are painted)
           python -m tetraview reconstruct photos/chair -o chair --stop-after photos     (look at the cut-outs first ...)
           python -m tetraview reconstruct --views chair/views -o chair                  (... touch them up, go on from them)
 
@@ -50,7 +63,7 @@ COMMAND_EXAMPLES = {
         """,
     "orbit": """\
         examples:
-          python -m tetraview orbit chair -o chair.gif                   (a folder that reconstruct made)
+          python -m tetraview orbit chair -o chair.gif                   (a folder that generate or reconstruct made)
           python -m tetraview orbit chair/asset.glb -o frames/           (a PNG a frame)
           python -m tetraview orbit chair -o sheet.png --frames 8        (all frames on one sheet)
           python -m tetraview orbit chair -o field.webp --volumetric     (the field before meshing)
@@ -60,7 +73,9 @@ COMMAND_EXAMPLES = {
 
 def command_module(name: str) -> ModuleType:
     """The module of a sub-command, imported now."""
-    if name == "reconstruct":
+    if name == "generate":
+        from .commands import generate as module
+    elif name == "reconstruct":
         from .commands import reconstruct as module
     elif name == "orbit":
         from .commands import orbit as module
@@ -79,7 +94,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser, with the arguments of the chosen command only; the modules of the others are not imported."""
     parser = argparse.ArgumentParser(
         prog="python -m tetraview",
-        description="Tetraview turns photos of an object into a textured mesh.",
+        description="Tetraview turns a prompt, or photos of an object, into a textured mesh.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -25,7 +25,7 @@ from .types import VIEW_NAMES, GenerateRequest
 
 logger = logging.getLogger(__name__)
 
-HISTORY_LENGTH = 40
+HISTORY_LENGTH = 120
 
 
 def default_home() -> Path:
@@ -77,8 +77,26 @@ class JobFolder:
         return self.path / "views"
 
     @property
+    def preview(self) -> Path:
+        """Folder of the small pictures that are shown while views are painted."""
+        return self.path / "preview"
+
+    @property
     def planes(self) -> Path:
         return self.path / "planes.safetensors"
+
+    @property
+    def orbit(self) -> Path:
+        """Folder of the frames of the orbit preview."""
+        return self.path / "orbit"
+
+    @property
+    def orbit_gif(self) -> Path:
+        return self.path / "orbit.gif"
+
+    @property
+    def orbit_webp(self) -> Path:
+        return self.path / "orbit.webp"
 
     @property
     def mesh(self) -> Path:
@@ -112,15 +130,24 @@ class JobFolder:
     def view_paths(self) -> dict[str, Path]:
         return {name: self.view(name) for name in VIEW_NAMES}
 
-    def begin(self) -> None:
+    def begin(self, *, keep_views: bool = False) -> None:
         """Make the folders, and remove the results of an earlier run here, so that no file can be taken for this run's.
 
-        The framed views stay: this run may start from them.
+        Args:
+            keep_views: Leave the framed views: this run starts from them.
         """
         self.views.mkdir(parents=True, exist_ok=True)
-        for stale in (self.planes, self.mesh, self.asset, self.albedo, self.glb, self.timings, self.log):
+        for stale in (
+            self.planes, self.orbit_gif, self.orbit_webp, self.mesh, self.asset, self.albedo, self.glb, self.timings, self.log
+        ):  # fmt: skip
             stale.unlink(missing_ok=True)
-        for folder in (self.path, self.views):
+        if not keep_views:
+            for view in self.view_paths.values():
+                view.unlink(missing_ok=True)
+        for folder in (self.preview, self.orbit):
+            for stale in folder.glob("*.png"):
+                stale.unlink(missing_ok=True)
+        for folder in (self.path, self.views, self.preview, self.orbit):
             for leftover in folder.glob(".tmp-*"):
                 leftover.unlink(missing_ok=True)
 
@@ -222,7 +249,7 @@ class TimingHistory:
             logger.warning("cannot remember the timings in %s: %s", self._path, error)
 
     def expected_s(self, setting: Mapping[str, Any], phases: Sequence[str]) -> dict[str, float] | None:
-        """Expected seconds of each phase: medians over the earlier jobs whose setting is closest to this one.
+        """Expected seconds of each phase: the median over the earlier jobs that ran it and whose setting is closest to this one.
 
         Jobs on another device tell nothing. Among the others, those that agree in most entries of `setting` count.
 
@@ -231,18 +258,21 @@ class TimingHistory:
             phases: Names of the phases asked for.
 
         Returns:
-            Seconds by phase, or None if no earlier job ran all these phases on this device.
+            Seconds by phase, or None if one of these phases was never run on this device.
         """
         scored = [
             (sum(entry["setting"].get(key) == value for key, value in setting.items()), entry["seconds"])
             for entry in self._entries()
-            if entry["setting"].get("device") == setting.get("device") and all(phase in entry["seconds"] for phase in phases)
+            if entry["setting"].get("device") == setting.get("device")
         ]
-        if not scored:
-            return None
-        best = max(score for score, _ in scored)
-        closest = [seconds for score, seconds in scored if score == best][-9:]
-        return {phase: statistics.median(seconds[phase] for seconds in closest) for phase in phases}
+        expected = {}
+        for phase in phases:
+            known = [(score, seconds[phase]) for score, seconds in scored if phase in seconds]
+            if not known:
+                return None
+            best = max(score for score, _ in known)
+            expected[phase] = statistics.median([seconds for score, seconds in known if score == best][-9:])
+        return expected
 
     def _entries(self) -> list[dict[str, Any]]:
         try:

@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EngineError, InvalidRequestError, PhotoError, WeightsError
+from .errors import EngineError, InvalidRequestError
 from .library import JobFolder, TimingHistory, default_home, write_json, write_text, written_whole
+from .models import STARTER_GENERATOR, STARTER_MODEL, LoadedModel, ModelCache, require_generator, require_reconstructor
+from .painting import paint_views
 from .steps import JobClock, OnProgress, StepRunner
-from .types import PHASES, VIEW_NAMES, Asset, Event, GenerateRequest, Planes, Progress, Views
+from .types import PHASES, VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Progress, Views
 from .version import __version__
+from .views import FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
 
 if TYPE_CHECKING:
-    from .reconstructor import Field, Reconstructor
+    from .reconstructor import Field
 
 logger = logging.getLogger(__name__)
 
-STARTER_MODEL = Path(__file__).resolve().parent / "weights" / "starter" / "reconstructor"
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-VIEW_PX = 512
 LATTICE_RESOLUTION = 256
+ORBIT_SAMPLES = 48
+"""Samples a ray of the orbit preview."""
 ROUGHNESS, METALLIC = 0.7, 0.0
 
 UInt8Array = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A reconstructor on its device, with the hash of its weights."""
-
-    reconstructor: Reconstructor
-    device: str
-    sha256: Mapping[str, str]
-
-
-class ModelCache:
-    """Keeps the model of the last job in memory for the next one."""
-
-    def __init__(self) -> None:
-        self._key: tuple[str, str, int] | None = None
-        self._loaded: LoadedModel | None = None
-
-    def get(self, folder: Path, device: str) -> LoadedModel:
-        """The reconstructor of a folder on a device, loaded only if it, the file or the device changed.
-
-        Raises:
-            WeightsError: No weights there, or they cannot be read.
-        """
-        weights = folder / WEIGHTS_FILE
-        if not weights.is_file() or not (folder / "config.json").is_file():
-            raise WeightsError(f"There are no reconstructor weights in {folder}: it needs config.json and {WEIGHTS_FILE}.")
-        key = (str(folder.resolve()), device, weights.stat().st_mtime_ns)
-        if self._loaded is None or self._key != key:
-            self._loaded, self._key = None, None  # free the old one first
-            self._loaded, self._key = _load_model(folder, device), key
-        return self._loaded
-
-    def has(self, folder: Path, device: str) -> bool:
-        """Whether `get` would find it in memory."""
-        return self._key is not None and self._key[:2] == (str(folder.resolve()), device)
 
 
 def generate(
@@ -76,38 +40,45 @@ def generate(
     models: ModelCache | None = None,
     history: TimingHistory | None = None,
 ) -> Generator[Event, None, None]:
-    """Make an asset from four photos, or from the framed views of an earlier run.
+    """Make an asset from a prompt, from one to four photos, or from the framed views of an earlier run.
 
     Each stage's result is on disk in `request.output_dir` before the next begins. Closing the iterator cancels the job.
 
     Args:
         request: What to make.
-        stop_after: Name of the last phase to run; None for all of them.
+        stop_after: Name of the last phase to run, or the last before it if this job does not have it; None for all of them.
         models: Where loaded models are kept between jobs; a new, empty one if None.
         history: Timings of earlier jobs, for the ETA; those in the engine's home if None.
 
     Yields:
-        `Progress` all along, `Views` after the photos, `Planes` after the planes, `Asset` at the end.
+        `Progress` all along, a `Preview` at each step of the painting, `Views` once all four are there, `Planes` after the
+        planes, `Orbit` if it is asked for, `Asset` at the end.
 
     Raises:
         EngineError: The job cannot be done; one sentence says why.
     """
     request.check()
-    if stop_after is not None and stop_after not in PHASES:
-        raise InvalidRequestError(f"Unknown phase {stop_after!r}: use one of {', '.join(PHASES)}.")
+    phases = phases_to_run(request, stop_after)
     from .devices import choose_device, use_all_cores
 
     models = ModelCache() if models is None else models
     history = TimingHistory(default_home()) if history is None else history
-    last = len(PHASES) if stop_after is None else PHASES.index(stop_after) + 1
-    phases = tuple(phase for phase in request.phases if phase in PHASES[:last])
     model_folder = Path(request.model) if request.model else STARTER_MODEL
+    generator_folder = Path(request.generator) if request.generator else STARTER_GENERATOR
+    if "views" in phases:
+        require_generator(generator_folder)
+    if "planes" in phases:
+        require_reconstructor(model_folder)
     device = choose_device(request.device)
     job = begin_job(request)
     setting = {
         "device": device.name,
-        "warm": models.has(model_folder, device.name),
+        "warm": ("planes" not in phases or models.has(model_folder, device.name))
+        and ("views" not in phases or models.has_generator(generator_folder, device.name)),
         "from_views": request.views_dir is not None,
+        "painted": len(request.painted),
+        "steps": request.steps if request.painted else 0,
+        "orbit_px": request.orbit_frames * request.orbit_px**2,
         "texture_px": request.texture_px,
         "poly_budget": request.poly_budget,
     }
@@ -115,119 +86,99 @@ def generate(
     if device.note:
         yield Progress(phases[0], 0.0, None, device.note)
 
-    with job_log(job), StepRunner(clock, use_all_cores) as steps:
+    with job_log(job), remembered(clock, history, setting), StepRunner(clock, use_all_cores) as steps:
+        framed, hashes = FramedViews({}), {}
         # 1 Photos: cut out and framed, or the views that an earlier run left
-        views, warnings = yield from steps.run("photos", "Reading the photos", lambda report: frame_views(request, job, report))
-        yield Views({name: str(path) for name, path in job.view_paths.items()}, warnings)
-        if stop_after == "photos":
+        if "photos" in phases:
+            framed = yield from steps.run("photos", "Reading the photos", lambda report: frame_views(request, job, report))
+        # 2 Views: those that no photo shows are painted
+        if "views" in phases:
+            painted = yield from steps.run(
+                "views", "Painting",
+                lambda report: paint_views(request, job, framed, models, generator_folder, device.name, report),
+            )  # fmt: skip
+            framed = painted.views
+            hashes |= painted.generator.sha256
+        views = framed.images
+        if len(views) == len(VIEW_NAMES):
+            paths = {name: str(path) for name, path in job.view_paths.items()}
+            yield Views(paths, (*framed.warnings, *warnings_of_empty(views)), request.painted)
+        if "planes" not in phases:
             return
-        # 2 Reserved: denoise the views that no photo shows
         # 3 Planes
         field, model = yield from steps.run(
             "planes", "Understanding the views",
             lambda report: encode_views(request, job, views, models, model_folder, device.name, report),
         )  # fmt: skip
+        hashes |= model.sha256
         yield Planes(str(job.planes))
-        if stop_after == "planes":
+        # 4 Orbit preview
+        if "orbit" in phases:
+            yield (yield from steps.run("orbit", "Turning it around", lambda report: render_orbit(request, job, field, report)))
+        if "mesh" not in phases:
             return
-        # 4 Signed distance field -> mesh
+        # 5 Signed distance field -> mesh
         verts, faces = yield from steps.run("mesh", "Finding the surface", lambda report: extract(job, field, report))
-        if stop_after == "mesh":
+        if "simplify" not in phases:
             return
-        # 5 Simplify
+        # 6 Simplify
         verts, faces = yield from steps.run("simplify", "Reducing triangles", lambda _: reduce(verts, faces, request.poly_budget))
-        if stop_after == "simplify":
+        if "unwrap" not in phases:
             return
-        # 6 UV atlas
+        # 7 UV atlas
         atlas = yield from steps.run("unwrap", "Unwrapping", lambda _: unwrap_mesh(job, verts, faces, request.texture_px))
-        if stop_after == "unwrap":
+        if "texture" not in phases:
             return
-        # 7 Texture
-        albedo = yield from steps.run("texture", "Painting", lambda report: paint(request, job, field, atlas, views, report))
-        if stop_after == "texture":
+        # 8 Texture
+        albedo = yield from steps.run(
+            "texture", "Painting the texture", lambda report: paint(request, job, field, atlas, views, report)
+        )
+        if "asset" not in phases:
             return
-        # 8 Asset
+        # 9 Asset
         yield from steps.run("asset", "Writing the asset", lambda _: write_asset(job, atlas, albedo))
         timings = {**{phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}, "total": round(clock.total_s, 4)}
         write_json(job.timings, timings)
-        history.record(setting, clock.seconds)
         logger.info("done in %.2f s", clock.total_s)
         yield Asset(
             str(job.glb), str(job.asset), str(job.albedo), ROUGHNESS, METALLIC,
-            len(atlas.verts), len(atlas.faces), timings, __version__, model.sha256,
+            len(atlas.verts), len(atlas.faces), timings, __version__, hashes,
         )  # fmt: skip
+
+
+def phases_to_run(request: GenerateRequest, stop_after: str | None) -> tuple[str, ...]:
+    """The phases of a request up to `stop_after`.
+
+    Raises:
+        InvalidRequestError: There is no such phase, or nothing comes before its end.
+    """
+    if stop_after is not None and stop_after not in PHASES:
+        raise InvalidRequestError(f"Unknown phase {stop_after!r}: use one of {', '.join(PHASES)}.")
+    last = len(PHASES) if stop_after is None else PHASES.index(stop_after) + 1
+    phases = tuple(phase for phase in request.phases if phase in PHASES[:last])
+    if not phases:
+        raise InvalidRequestError(f"This job begins after {stop_after}: stop it after {request.phases[0]} or later.")
+    return phases
 
 
 def begin_job(request: GenerateRequest) -> JobFolder:
     """Make the job's folder and write its request.
 
     Raises:
+        InvalidRequestError: The edited views would lie over those they come from.
         EngineError: The folder cannot be written.
     """
     job = JobFolder(Path(request.output_dir))
+    in_place = is_same_place(request, job)
+    if in_place and (request.repaint or request.flip or request.replace):
+        raise InvalidRequestError("Edited views are kept beside the old ones: choose another output folder.")
+    among_results = any(Path(photo).resolve().parent == job.views.resolve() for photo in request.photos.values())
     try:
-        job.begin()
+        job.begin(keep_views=in_place or among_results)
         write_text(job.request, request.to_json() + "\n")
     except OSError as error:
         raise EngineError(f"The folder {job.path} cannot be written ({error.strerror}): choose another one.") from error
     return job
-
-
-def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress) -> tuple[dict[str, UInt8Array], tuple[str, ...]]:
-    """Step 1: the four framed views, written to the job's folder.
-
-    Returns:
-        views: uint8 [S, S, 4] RGBA, straight alpha, keyed by name.
-        warnings: Sentences for the artist.
-    """
-    from PIL import Image
-
-    if request.views_dir is not None:
-        views, warnings = read_views(Path(request.views_dir)), ()
-        same_place = Path(request.views_dir).resolve() == job.views.resolve()
-    else:
-        from .photos.intake import prepare_views
-
-        prepared = prepare_views(
-            request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report
-        )
-        views, warnings, same_place = {name: prepared.images[name] for name in VIEW_NAMES}, tuple(prepared.warnings), False
-    for name, image in views.items():
-        if same_place:
-            break
-        with written_whole(job.view(name)) as path:
-            Image.fromarray(image).save(path, compress_level=1)
-    return views, warnings
-
-
-def read_views(folder: Path) -> dict[str, UInt8Array]:
-    """The framed views of an earlier run, perhaps edited since.
-
-    Raises:
-        PhotoError: One is missing, no image, not square, without alpha, or not of the size of the others.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    views: dict[str, UInt8Array] = {}
-    for name in VIEW_NAMES:
-        path = folder / f"{name}.png"
-        try:
-            with Image.open(path) as image:
-                has_alpha = image.has_transparency_data
-                views[name] = np.asarray(image.convert("RGBA"), np.uint8)
-        except FileNotFoundError as error:
-            raise PhotoError(f"There is no {name}.png among the views in {folder}: start from the photos instead.") from error
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise PhotoError(f"The view {path} cannot be read: start from the photos instead.") from error
-        height, width = views[name].shape[:2]
-        if height != width or not has_alpha:
-            raise PhotoError(f"The view {path} must be a square PNG with an alpha channel; it is {width} x {height} px.")
-        if not views[name][..., 3].any():
-            raise PhotoError(f"The view {path} is fully transparent: nothing of the object is left in it.")
-    sizes = {image.shape for image in views.values()}
-    if len(sizes) > 1:
-        raise PhotoError(f"The views in {folder} differ in size: make all four as large as the largest.")
-    return views
 
 
 def encode_views(
@@ -238,7 +189,8 @@ def encode_views(
     import torch
     from safetensors.torch import save
 
-    torch.manual_seed(request.seed)
+    require_no_empty_view(views)
+    torch.manual_seed(request.seed % 2**63)
     np.random.seed(request.seed % 2**32)
     model = models.get(folder, device)
     report(0.5)
@@ -265,8 +217,25 @@ def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], elevatio
     return model.reconstructor.encode(images, elevation_deg)
 
 
+def render_orbit(request: GenerateRequest, job: JobFolder, field: Field, report: OnProgress) -> Orbit:
+    """Step 4: one turn around the field, as PNGs, GIF and WebP in the job's folder."""
+    from .cameras import RIG_FOVY_DEG
+    from .rendering.turntable import compose, turn_c2w, write_turntable
+    from .rendering.volumetric import render_field
+
+    count, images = request.orbit_frames, []
+    for camera in turn_c2w(count, request.elevation_deg):
+        report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
+        frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES)
+        images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
+    frames = write_turntable(images, job.orbit)
+    write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)
+    write_turntable(images, job.orbit_webp)
+    return Orbit(tuple(str(path) for path in frames), str(job.orbit_gif), str(job.orbit_webp))
+
+
 def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Step 4: the surface of the field without specks, verts float32 [V, 3] and faces int32 [F, 3], written to `mesh.npz`.
+    """Step 5: the surface of the field without specks, verts float32 [V, 3] and faces int32 [F, 3], written to `mesh.npz`.
 
     Raises:
         EngineError: There is no surface.
@@ -278,7 +247,7 @@ def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArr
     if len(faces):
         verts, faces = remove_specks(verts, faces)
     if len(faces) == 0:
-        raise EngineError("No solid object was found in these views: check that the cut-outs show it from all four sides.")
+        raise EngineError("No solid object was found in these views: check that all four show it, each from its own side.")
     with written_whole(job.mesh) as path:
         np.savez(path, verts=verts, faces=faces)
     return verts, faces
@@ -287,14 +256,14 @@ def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArr
 def reduce(
     verts: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Step 5: at most `budget` triangles."""
+    """Step 6: at most `budget` triangles."""
     from .geometry.simplify import simplify
 
     return simplify(verts, faces, budget)
 
 
 def unwrap_mesh(job: JobFolder, verts: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], texture_px: int) -> Any:
-    """Step 6: the UV atlas, written to `asset.npz`."""
+    """Step 7: the UV atlas, written to `asset.npz`."""
     from .texturing.atlas import unwrap
 
     atlas = unwrap(verts, faces, texture_px)
@@ -306,7 +275,7 @@ def unwrap_mesh(job: JobFolder, verts: npt.NDArray[np.float32], faces: npt.NDArr
 def paint(
     request: GenerateRequest, job: JobFolder, field: Field, atlas: Any, views: Mapping[str, UInt8Array], report: OnProgress
 ) -> UInt8Array:
-    """Step 7: the albedo, uint8 [T, T, 3] sRGB, written to `albedo.png`."""
+    """Step 8: the albedo, uint8 [T, T, 3] sRGB, written to `albedo.png`."""
     from PIL import Image
 
     from .texturing.texture import paint_texture
@@ -318,11 +287,21 @@ def paint(
 
 
 def write_asset(job: JobFolder, atlas: Any, albedo: UInt8Array) -> None:
-    """Step 8: `asset.glb`."""
+    """Step 9: `asset.glb`."""
     from .texturing.glb import write_glb
 
     with written_whole(job.glb) as path:
         write_glb(path, atlas, albedo, ROUGHNESS, METALLIC)
+
+
+@contextlib.contextmanager
+def remembered(clock: JobClock, history: TimingHistory, setting: Mapping[str, Any]) -> Iterator[None]:
+    """However the block ends, the phases that were finished in it go into the history."""
+    try:
+        yield
+    finally:
+        if clock.seconds:
+            history.record(setting, clock.seconds)
 
 
 @contextlib.contextmanager
@@ -343,23 +322,3 @@ def job_log(job: JobFolder) -> Iterator[None]:
     finally:
         engine_logger.removeHandler(handler)
         handler.close()
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _load_model(folder: Path, device: str) -> LoadedModel:
-    import torch
-
-    from .reconstructor import Reconstructor
-
-    try:
-        reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
-    except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: get them again.") from error
-    reconstructor = reconstructor.to(device).eval().requires_grad_(False)
-    return LoadedModel(reconstructor, device, {f"{folder.name}/{WEIGHTS_FILE}": sha256_of(folder / WEIGHTS_FILE)})

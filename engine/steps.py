@@ -11,11 +11,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeVar
 
 from .errors import CancelledError
-from .types import Progress
+from .types import Event, Progress
 
 Result = TypeVar("Result")
 OnProgress = Callable[..., None]
-"""What a step calls while it works, `(share of the step 0..1, message="")`; it raises `CancelledError` to stop the step."""
+"""What a step calls while it works, `(share of the step 0..1, message="", event=None)`; it raises `CancelledError` to stop the
+step. An event is handed on as it is, after the progress."""
 
 TICK_S = 0.25
 UNKNOWN_MACHINE_S: dict[str, float] = {
@@ -93,7 +94,7 @@ class StepRunner:
     def __init__(self, clock: JobClock, prepare: Callable[[], object] | None = None) -> None:
         self._clock = clock
         self._prepare = prepare
-        self._reports: queue.SimpleQueue[tuple[float, str] | None] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[tuple[float, str, Event | None] | None] = queue.SimpleQueue()
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tetraview-step", daemon=True)
@@ -107,7 +108,7 @@ class StepRunner:
         self._tasks.put(None)
         self._thread.join()
 
-    def run(self, phase: str, message: str, step: Callable[[OnProgress], Result]) -> Generator[Progress, None, Result]:
+    def run(self, phase: str, message: str, step: Callable[[OnProgress], Result]) -> Generator[Event, None, Result]:
         """Run `step(on_progress)` as a phase.
 
         Args:
@@ -116,7 +117,7 @@ class StepRunner:
             step: The work.
 
         Yields:
-            Progress, at the start, when the step reports and a few times a second, and at its end.
+            Progress, at the start, when the step reports and a few times a second, and at its end; and the step's own events.
 
         Returns:
             What the step returned. What it raises is raised here.
@@ -143,6 +144,8 @@ class StepRunner:
                     break
                 reported, message = True, report[1] or message
                 yield self._clock.progress(report[0], message)
+                if report[2] is not None:
+                    yield report[2]
                 continue
             if not reported:  # a step without reports: its usual time tells
                 yield self._clock.progress(None, message)
@@ -158,7 +161,7 @@ class StepRunner:
         while (task := self._tasks.get()) is not None:
             task()
 
-    def _report(self, share: float, message: str = "") -> None:
+    def _report(self, share: float, message: str = "", event: Event | None = None) -> None:
         if self._cancelled.is_set():
             raise CancelledError("Cancelled.")
-        self._reports.put((float(share), message))
+        self._reports.put((float(share), message, event))

@@ -44,7 +44,7 @@ class GenerateRequest:
         views_dir: Folder with `front.png`, `right.png`, `back.png`, `left.png` of an earlier run (RGBA, framed): start from
             these, without cutting out, framing or painting again, but for the edits below. The folder itself is not changed.
         repaint: With `views_dir`: views to paint once more from `prompt` and `seed`; all others stay byte for byte.
-        flip: With `views_dir`: views to mirror left to right.
+        flip: With `views_dir`: views to mirror left to right; a view that is also replaced, after that.
         replace: With `views_dir`: views to take from `photos` instead, cut out and framed; the other photos are not read.
         poly_budget: Never more triangles than this.
         texture_px: Side of the square albedo texture, pixels.
@@ -110,7 +110,7 @@ class GenerateRequest:
         unknown = sorted(set(self.photos) - set(VIEW_NAMES))
         if unknown:
             raise InvalidRequestError(f"Unknown view {unknown[0]!r}: use front, right, back and left.")
-        if self.views_dir is None and not self.photos and not self.prompt.strip():
+        if len(self.painted) == len(VIEW_NAMES) and not self.prompt.strip():
             raise InvalidRequestError("There is nothing to start from: write a prompt, or choose at least one photo.")
         self._check_edits()
         if len(self.prompt) > MAX_PROMPT_LETTERS or len(self.negative_prompt) > MAX_PROMPT_LETTERS:
@@ -141,6 +141,9 @@ class GenerateRequest:
                     raise InvalidRequestError(f"Unknown view {name!r} to {edit}: use front, right, back and left.")
             if names and self.views_dir is None:
                 raise InvalidRequestError(f"There are no views to {edit}: give the folder of an earlier run's views.")
+        for name in self.flip:
+            if name in self.repaint:
+                raise InvalidRequestError(f"The {name} view can be mirrored or painted again, not both.")
         for name in self.replace:
             if name not in self.photos:
                 raise InvalidRequestError(f"No photo to replace the {name} view: choose one.")

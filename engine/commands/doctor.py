@@ -1,4 +1,4 @@
-"""`python -m tetraview doctor`: can this installation reconstruct, and with what?"""
+"""`python -m tetraview doctor`: can this installation generate and reconstruct, and with what?"""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ..library import default_home, disk_use
 from ..version import __version__
 
 NEEDED = (
-    ("numpy", "numpy"), ("torch", "torch"), ("diffusers", "diffusers"), ("safetensors", "safetensors"), ("Pillow", "PIL"),
+    ("numpy", "numpy"), ("torch", "torch"), ("diffusers", "diffusers"), ("transformers", "transformers"),
+    ("safetensors", "safetensors"), ("Pillow", "PIL"),
     ("scipy", "scipy"), ("opencv-python-headless", "cv2"), ("embreex", "embreex"), ("xatlas", "xatlas"),
     ("fast-simplification", "fast_simplification"), ("trimesh", "trimesh"), ("tqdm", "tqdm"),
 )  # fmt: skip
-"""Distribution and module of what `reconstruct` imports."""
+"""Distribution and module of what a job imports."""
 
 MIN_FREE_BYTES = 500_000_000
 
@@ -28,19 +29,20 @@ MIN_FREE_BYTES = 500_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `doctor`."""
     parser.add_argument("--model", metavar="DIR", help="check these reconstructor weights instead of the starter ones")
+    parser.add_argument("--generator", metavar="DIR", help="check this four-view generator instead of the starter one")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; 0 only if `reconstruct` can run."""
+    """Print the report; 0 only if `generate` and `reconstruct` can run."""
     lines, problems = [f"tetraview {__version__}, Python {platform.python_version()}, {platform.platform()}"], []
     missing = _packages(lines, problems)
     _environment(lines)
     if "torch" not in missing:
         _devices(lines)
     if not missing:
-        _weights(lines, problems, Path(args.model) if args.model else None)
+        _weights(lines, problems, args.model, args.generator)
     _disk(lines, problems)
-    lines += [f"PROBLEM: {problem}" for problem in problems] or ["Everything `reconstruct` needs is here."]
+    lines += [f"PROBLEM: {problem}" for problem in problems] or ["Everything `generate` and `reconstruct` need is here."]
     print("\n".join(anonymise(line) for line in lines))
     return 1 if problems else 0
 
@@ -84,19 +86,26 @@ def _devices(lines: list[str]) -> None:
     lines.append(f"devices: {', '.join(usable)}{gpu}; {cores} threads")
 
 
-def _weights(lines: list[str], problems: list[str], folder: Path | None) -> None:
+def _weights(lines: list[str], problems: list[str], model: str | None, generator: str | None) -> None:
     from ..errors import WeightsError
-    from ..pipeline import STARTER_MODEL, ModelCache
+    from ..models import STARTER_GENERATOR, STARTER_MODEL, ModelCache
 
-    folder = folder or STARTER_MODEL
+    models = ModelCache()
     try:
-        model = ModelCache().get(folder, "cpu")
+        reconstructor = models.get(Path(model or STARTER_MODEL), "cpu")
+        count = sum(parameter.numel() for parameter in reconstructor.reconstructor.parameters())
+        lines.append(f"reconstructor: {model or STARTER_MODEL}, {count / 1e6:.1f} M parameters")
+        lines += [f"  {name} sha256 {digest}" for name, digest in reconstructor.sha256.items()]
     except WeightsError as error:
         problems.append(str(error))
-        return
-    count = sum(parameter.numel() for parameter in model.reconstructor.parameters())
-    lines.append(f"reconstructor: {folder}, {count / 1e6:.1f} M parameters")
-    lines += [f"  {name} sha256 {digest}" for name, digest in model.sha256.items()]
+    try:
+        painter = models.get_generator(Path(generator or STARTER_GENERATOR), "cpu")
+        parts = (painter.pipeline.unet, painter.pipeline.vae, painter.pipeline.text_encoder)
+        count = sum(parameter.numel() for part in parts for parameter in part.parameters())
+        lines.append(f"generator: {painter.folder}, {count / 1e6:.1f} M parameters, views of {painter.pipeline.view_px} px")
+        lines += [f"  {name} sha256 {digest}" for name, digest in painter.sha256.items()]
+    except WeightsError as error:
+        problems.append(str(error))
 
 
 def _disk(lines: list[str], problems: list[str]) -> None:

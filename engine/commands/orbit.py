@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..cameras import RIG_FOVY_DEG, orbit_c2w
+from ..cameras import RIG_FOVY_DEG
 from ..dataset.lighting import Light
 from ..dataset.meshes import MESH_SUFFIXES, load_mesh_file
 from ..dataset.render import render_views
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError, InvalidRequestError
-from ..library import JobFolder, written_whole
+from ..library import JobFolder
+from ..rendering.turntable import ANIMATED, STILL, TURN_S, compose, turn_c2w, write_turntable
 from ..types import GenerateRequest
 
-ANIMATED, STILL = (".gif", ".webp"), (".png", ".jpg", ".jpeg")
-GIF_TICK_MS = 10
 MAX_PX, MAX_FRAMES = 2048, 720
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,7 +27,9 @@ Pixels = npt.NDArray[np.uint8]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `orbit`."""
-    parser.add_argument("source", metavar="SOURCE", help="a folder that `reconstruct` made, or a .glb, .gltf, .obj or .ply")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a folder that `generate` or `reconstruct` made, or a .glb, .gltf, .obj or .ply"
+    )
     parser.add_argument(
         "-o", "--output", required=True, metavar="PATH",
         help="a .gif or .webp (animation), a .png or .jpg (sheet of all frames), or a folder (one PNG a frame)",
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=36, metavar="N", help="frames of one turn (default 36)")
     parser.add_argument("--size", type=int, default=320, metavar="PX", help="side of a frame, pixels (default 320)")
     parser.add_argument("--elevation", type=float, default=20.0, metavar="DEG", help="of the camera, degrees (default 20)")
-    parser.add_argument("--seconds", type=float, default=3.6, metavar="S", help="duration of one turn (default 3.6)")
+    parser.add_argument("--seconds", type=float, default=TURN_S, metavar="S", help=f"duration of one turn (default {TURN_S})")
     parser.add_argument("--background", default="white", metavar="COLOUR", help='name, "#rrggbb" or "none" (default white)')
     parser.add_argument("--unlit", action="store_true", help="the bare texture, without light")
     parser.add_argument("--volumetric", action="store_true", help="render the field of a job's views, before any mesh")
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix.lower() not in (*ANIMATED, *STILL, ""):
         args.parser.error(f"cannot write {output.suffix}: use .gif, .webp, .png, .jpg or a folder")
     background = _colour(args.background)
-    c2w = orbit_c2w(np.arange(args.frames) * (360 / args.frames), args.elevation)
+    c2w = turn_c2w(args.frames, args.elevation)
     if args.volumetric:
         frames = render_volumetric(source, c2w, args.size, device=args.device, model=args.model)
     else:
@@ -81,7 +80,9 @@ def load_source(source: Path) -> TexturedMesh:
         return load_mesh_file(source)
     job = JobFolder(source.parent if source.name == "asset.npz" else source)
     if not job.asset.is_file() or not job.albedo.is_file():
-        raise EngineError(f"{source} holds no asset: give a folder that `reconstruct` made, or a .glb, .gltf, .obj or .ply file.")
+        raise EngineError(
+            f"{source} holds no asset: give a folder that `generate` or `reconstruct` made, or a .glb, .gltf, .obj or .ply file."
+        )
     try:
         with np.load(job.asset) as arrays, Image.open(job.albedo) as albedo:
             verts, faces, uvs, uv_faces = (arrays[name] for name in ("verts", "faces", "uvs", "uv_faces"))
@@ -110,60 +111,24 @@ def render_volumetric(
         EngineError: No job there, or no weights.
     """
     from ..devices import choose_device, use_all_cores
-    from ..pipeline import STARTER_MODEL, ModelCache, field_of_views, read_views
+    from ..models import STARTER_MODEL, ModelCache
+    from ..pipeline import field_of_views
     from ..rendering.volumetric import render_field
+    from ..views import read_views, require_no_empty_view
 
     job = JobFolder(source)
     try:
         request = GenerateRequest.from_json(job.request.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
-        raise EngineError(f"{source} is no folder that `reconstruct` made: its request.json cannot be read.") from error
+        raise EngineError(f"{source} is no folder of a job: its request.json cannot be read.") from error
     use_all_cores()
     folder = Path(model or request.model or STARTER_MODEL)
     loaded = ModelCache().get(folder, choose_device(device).name)
-    field: Any = field_of_views(loaded, read_views(job.views), request.elevation_deg)
+    views = read_views(job.views)
+    require_no_empty_view(views)
+    field = field_of_views(loaded, views, request.elevation_deg)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
-
-
-def compose(frame: Pixels, background: tuple[int, int, int] | None) -> Image.Image:
-    """The frame on a colour; with None it keeps its alpha."""
-    image = Image.fromarray(frame)
-    if background is None:
-        return image
-    backdrop = Image.new("RGBA", image.size, (*background, 255))
-    backdrop.alpha_composite(image)
-    return backdrop.convert("RGB")
-
-
-def write_turntable(images: list[Image.Image], output: Path, seconds: float) -> None:
-    """Write frames as an animation, a sheet or a folder of PNGs, as the suffix of `output` says."""
-    suffix = output.suffix.lower()
-    if suffix == "":
-        output.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            with written_whole(output / f"frame_{index:04d}.png") as path:
-                image.save(path)
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(output) as path:
-        if suffix in STILL:
-            sheet = contact_sheet(images)
-            (sheet if suffix == ".png" else sheet.convert("RGB")).save(path)
-        else:
-            frame_ms = max(2 * GIF_TICK_MS, round(seconds * 1000 / len(images) / GIF_TICK_MS) * GIF_TICK_MS)
-            options: dict[str, Any] = {"quality": 90, "method": 4} if suffix == ".webp" else {"disposal": 2}
-            images[0].save(path, save_all=True, append_images=images[1:], duration=frame_ms, loop=0, **options)
-
-
-def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """All frames on one picture, row by row, about as wide as high."""
-    columns = math.ceil(math.sqrt(len(images)))
-    width, height = images[0].size
-    sheet = Image.new(images[0].mode, (columns * width, math.ceil(len(images) / columns) * height))
-    for index, image in enumerate(images):
-        sheet.paste(image, (index % columns * width, index // columns * height))
-    return sheet
 
 
 def _colour(name: str) -> tuple[int, int, int] | None:

@@ -91,16 +91,18 @@ def _edge_width_px(photo: UInt8Array, alpha: UInt8Array, box: Box) -> float:
 
 
 def check_views(views: Mapping[str, UInt8Array]) -> list[str]:
-    """Warnings about what the four framed views say together.
+    """Warnings about what framed views say together.
 
     Args:
-        views: uint8 [N, N, 4] of each view, framed.
+        views: uint8 [N, N, 4] of each view that is there, framed.
 
     Returns:
         Sentences; empty if the views can be of one object.
     """
     found = []
     for one, other in (("front", "back"), ("right", "left")):
+        if one not in views or other not in views:
+            continue
         first, second = subject_box(views[one]), subject_box(views[other])
         if first is None or second is None:
             continue

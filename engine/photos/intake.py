@@ -1,4 +1,4 @@
-"""From four photo files to the four framed views, with warnings: load -> cut out -> check -> frame -> check."""
+"""From one to four photo files to framed views, with warnings: load -> cut out -> check -> frame -> check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
-from .framing import frame_views, subject_box
+from .framing import frame_beside, frame_views, subject_box
 from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -23,10 +23,10 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PreparedViews:
-    """The four views as the reconstructor wants them.
+    """Views as the reconstructor wants them.
 
     Attributes:
-        images: uint8 [view_px, view_px, 4] RGBA of each view, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
+        images: uint8 [N, N, 4] RGBA of each view that has a photo, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
         warnings: Sentences for the artist.
     """
 
@@ -40,30 +40,32 @@ def prepare_views(
     cutout: str = "auto",
     view_px: int = 512,
     elevation_deg: float = RIG_ELEVATION_DEG,
+    beside: Mapping[str, UInt8Array] | None = None,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> PreparedViews:
-    """Load four photos, cut the object out of each and bring them to one frame.
+    """Load one to four photos, cut the object out of each and bring them to one frame.
 
     Args:
-        photos: Path of the photo of each of the four views.
+        photos: Path of the photo of each view that has one.
         cutout: "auto", "alpha", "plain" or "birefnet"; see `cut_out_with_facts`.
         view_px: Side of the square views.
         elevation_deg: Elevation the photos were taken at.
+        beside: Framed views of other sides, uint8 [N, N, 4]: the photos are fitted to them, and become N pixels large.
         on_progress: Called with the share that is done, 0..1, and a few words; an exception it raises ends the intake.
 
     Raises:
-        PhotoError: A photo is missing, cannot be used or shows no subject; one sentence that names it.
+        PhotoError: There is no photo, or one cannot be used or shows no subject; one sentence that names it.
         WeightsError: "birefnet" was asked for and its weights cannot be loaded.
     """
     report = on_progress or (lambda fraction, message: None)
-    missing = [name for name in VIEW_NAMES if name not in photos]
-    if missing:
-        raise PhotoError(f"No photo for the {' and '.join(missing)} view: choose one for each of the four sides.")
+    names = [name for name in VIEW_NAMES if name in photos]
+    if not names:
+        raise PhotoError("There are no photos: choose at least one of the object's four sides.")
     loaded: dict[str, UInt8Array] = {}
     cutouts: dict[str, UInt8Array] = {}
     warnings: list[str] = []
-    for index, name in enumerate(VIEW_NAMES):
-        report(index / (len(VIEW_NAMES) + 1), f"Cutting out the {name} view")
+    for index, name in enumerate(names):
+        report(index / (len(names) + 1), f"Cutting out the {name} view")
         file = Path(photos[name]).name
         photo = loaded[name] = load_photo(photos[name])
         cut = cut_out_with_facts(photo, cutout, name=f"The {name} photo {file}")
@@ -73,8 +75,12 @@ def prepare_views(
             )
         warnings += check_photo(name, photo, cut)
         cutouts[name] = cut.rgba
-    report(len(VIEW_NAMES) / (len(VIEW_NAMES) + 1), "Bringing the views to one frame")
-    images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
+    report(len(names) / (len(names) + 1), "Bringing the views to one frame")
+    others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
+    if others:
+        images = frame_beside(cutouts, others, elevation_deg=elevation_deg)
+    else:
+        images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
     warnings += check_views(images) + check_repeats(loaded)
-    report(1.0, "The four views are ready")
+    report(1.0, "The photos are framed")
     return PreparedViews(images, tuple(dict.fromkeys(warnings)))

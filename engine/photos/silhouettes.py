@@ -1,6 +1,6 @@
-"""Do four silhouettes fit one solid object? They do if their visual hull fills each of them.
+"""Do the silhouettes of an object's views fit one solid? They do if their visual hull fills each of them.
 
-Each pixel of a silhouette must have a point on its ray that lies inside the three other silhouettes; the share of pixels
+Each pixel of a silhouette must have a point on its ray that lies inside the other silhouettes; the share of pixels
 that do is the view's coherence. It tells views that already come from the rig from those that still need framing, and
 warns of views that cannot be of one object.
 
@@ -23,30 +23,30 @@ _DEPTH_SAMPLES = 72
 
 
 def coherence(alphas: Mapping[str, npt.NDArray[np.uint8]], elevation_deg: float = RIG_ELEVATION_DEG) -> dict[str, float]:
-    """Share of each silhouette that the visual hull of all four covers.
+    """Share of each silhouette that the visual hull of all given ones covers.
 
     Args:
-        alphas: uint8 [N, N] of each view, framed as the canonical rig sees it.
+        alphas: uint8 [N, N] of each view that is there, framed as the canonical rig sees it.
         elevation_deg: Elevation of the four cameras.
 
     Returns:
         0..1 for each view; 1 for true silhouettes of one object, up to the coarse grid it is measured on.
     """
-    soft = {name: cv2.resize(alphas[name], (_GRID_PX, _GRID_PX), interpolation=cv2.INTER_AREA) for name in VIEW_NAMES}
-    tolerant = [cv2.dilate(soft[name], np.ones((3, 3), np.uint8)) > 64 for name in VIEW_NAMES]  # half a pixel of slack
-    cameras = rig_c2w(elevation_deg)
+    soft = {name: cv2.resize(alpha, (_GRID_PX, _GRID_PX), interpolation=cv2.INTER_AREA) for name, alpha in alphas.items()}
+    tolerant = {name: cv2.dilate(view, np.ones((3, 3), np.uint8)) > 64 for name, view in soft.items()}  # half a pixel of slack
+    cameras = dict(zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True))
     depths = np.linspace(RIG_DISTANCE - 1.1, RIG_DISTANCE + 1.1, _DEPTH_SAMPLES, dtype=np.float32)
     result = {}
-    for index, name in enumerate(VIEW_NAMES):
+    for name in soft:
         inside = soft[name] > 128
         if not inside.any():
             result[name] = 0.0
             continue
-        origins, directions = pixel_rays(cameras[index], RIG_FOVY_DEG, _GRID_PX, _GRID_PX)
+        origins, directions = pixel_rays(cameras[name], RIG_FOVY_DEG, _GRID_PX, _GRID_PX)
         points = origins[inside, None] + directions[inside, None] * depths[:, None]  # [n, depths, 3]
         hull = np.ones(points.shape[:2], bool)
-        for other in range(len(VIEW_NAMES)):
-            if other != index:
+        for other in soft:
+            if other != name:
                 seen = project(points.reshape(-1, 3), cameras[other], RIG_FOVY_DEG)
                 hull &= _look_up(tolerant[other], seen).reshape(hull.shape)
         result[name] = float(hull.any(1).mean())

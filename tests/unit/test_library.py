@@ -96,14 +96,18 @@ def test_only_jobs_can_be_removed(tmp_path):
     assert precious.is_dir()
 
 
-def test_begin_removes_stale_results_but_keeps_views(tmp_path):
+@pytest.mark.parametrize("keep_views", [True, False])
+def test_begin_removes_stale_results_and_keeps_views_it_starts_from(tmp_path, keep_views):
     job = JobFolder(tmp_path / "job")
     job.begin()
-    job.view("front").write_bytes(b"view")
-    job.glb.write_bytes(b"stale")
-    (job.path / ".tmp-1-asset.glb").write_bytes(b"half")
-    job.begin()
-    assert job.view("front").exists() and not job.glb.exists() and not list(job.path.glob(".tmp-*"))
+    stale = [job.glb, job.orbit_gif, job.orbit_webp, job.orbit / "frame_0000.png", job.preview / "left_001.png"]
+    leftovers = [job.path / ".tmp-1-asset.glb", job.views / ".tmp-2-left.png", job.preview / ".tmp-3-left_002.png"]
+    for path in (job.view("front"), *stale, *leftovers):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"old")
+    job.begin(keep_views=keep_views)
+    assert job.view("front").exists() == keep_views
+    assert not [path for path in (*stale, *leftovers) if path.exists()]
 
 
 def test_history_expects_the_median_of_the_closest_jobs(tmp_path):
@@ -117,6 +121,15 @@ def test_history_expects_the_median_of_the_closest_jobs(tmp_path):
     assert history.expected_s({**SETTING, "texture_px": 256}, ["texture"]) == {"texture": 0.5}
     assert history.expected_s({**SETTING, "device": "mps"}, ["mesh"]) is None
     assert history.expected_s(SETTING, ["mesh", "lunch"]) is None
+
+
+def test_history_joins_phases_of_jobs_that_stopped_early(tmp_path):
+    history = TimingHistory(tmp_path)
+    history.record({**SETTING, "painted": 4, "steps": 6}, {"views": 3.0})
+    history.record({**SETTING, "painted": 1, "steps": 6}, {"photos": 0.2, "views": 2.0})
+    history.record({**SETTING, "painted": 0, "steps": 0}, {"photos": 1.0, "mesh": 5.0})
+    asked = {**SETTING, "painted": 1, "steps": 6}
+    assert history.expected_s(asked, ["photos", "views", "mesh"]) == {"photos": 0.2, "views": 2.0, "mesh": 5.0}
 
 
 def test_history_forgets_and_survives_damage(tmp_path):

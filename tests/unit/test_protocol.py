@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -13,7 +14,9 @@ from tetraview.engine.types import (
     VIEW_NAMES,
     Asset,
     GenerateRequest,
+    Orbit,
     Planes,
+    Preview,
     Progress,
     Views,
     event_from_dict,
@@ -24,14 +27,21 @@ text = st.text(max_size=30)
 paths = st.dictionaries(st.sampled_from(VIEW_NAMES), text)
 count = st.integers(min_value=0)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-requests = st.builds(
-    GenerateRequest, photos=paths, output_dir=text, views_dir=st.none() | text, poly_budget=st.integers(),
-    texture_px=st.integers(), elevation_deg=numbers, cutout=text, device=text, model=st.none() | text, seed=st.integers(),
-)  # fmt: skip
+names = st.lists(st.sampled_from(VIEW_NAMES)).map(tuple)
+fields_of_requests = {
+    "photos": paths, "output_dir": text, "prompt": text, "negative_prompt": text, "views_dir": st.none() | text, "repaint": names,
+    "flip": names, "replace": names, "poly_budget": st.integers(), "texture_px": st.integers(), "elevation_deg": numbers,
+    "cutout": text, "device": text, "model": st.none() | text, "generator": st.none() | text, "seed": st.integers(),
+    "steps": st.integers(), "guidance": numbers, "object_size": numbers, "use_examples": st.booleans(),
+    "orbit_frames": st.integers(), "orbit_px": st.integers(),
+}  # fmt: skip
+requests = st.builds(GenerateRequest, **fields_of_requests)
 events = st.one_of(
     st.builds(Progress, st.sampled_from(PHASES), numbers, st.none() | numbers, text),
-    st.builds(Views, paths, st.lists(text).map(tuple)),
+    st.builds(Preview, paths, count, count),
+    st.builds(Views, paths, st.lists(text).map(tuple), names),
     st.builds(Planes, text),
+    st.builds(Orbit, st.lists(text).map(tuple), text, text),
     st.builds(Asset, text, text, text, numbers, numbers, count, count, st.dictionaries(text, numbers), text, paths),
 )
 scalars = st.none() | st.booleans() | st.integers() | numbers | text
@@ -61,7 +71,11 @@ def test_wrong_requests_are_refused_or_right(value):
     assert protocol.request_from_dict(json.loads(json.dumps(protocol.request_to_dict(request)))) == request
 
 
-@given(st.dictionaries(st.sampled_from(["photos", "output_dir", "seed", "poly_budget", "model", "device"]), json_values))
+def test_every_field_is_drawn():
+    assert set(fields_of_requests) == {field.name for field in dataclasses.fields(GenerateRequest)}
+
+
+@given(st.dictionaries(st.sampled_from(list(fields_of_requests)), json_values))
 def test_checked_requests_never_trip_over_their_types(fields):
     try:
         protocol.request_from_dict({"photos": {}, "output_dir": "x", **fields}).check()
@@ -93,3 +107,43 @@ def test_errors_of_a_newer_engine_are_still_shown():
 
     assert protocol.error_to_dict(NewError("x"))["kind"] == "WeightsError"
     assert type(protocol.error_from_dict({"kind": "Unheard", "text": "y"})) is errors.EngineError
+
+
+@pytest.mark.parametrize(
+    ("fields", "painted", "phases"),
+    [
+        ({"prompt": "a chair"}, VIEW_NAMES, ("views", "planes")),
+        ({"photos": {"back": "b.png"}}, ("front", "right", "left"), ("photos", "views", "planes")),
+        ({"photos": dict.fromkeys(VIEW_NAMES, "x.png")}, (), ("photos", "planes")),
+        ({"views_dir": "v"}, (), ("photos", "planes")),
+        ({"views_dir": "v", "repaint": ("left", "front")}, ("front", "left"), ("photos", "views", "planes")),
+        ({"views_dir": "v", "orbit_frames": 24}, (), ("photos", "planes", "orbit")),
+    ],
+)
+def test_what_a_request_paints_and_runs(fields, painted, phases):
+    request = GenerateRequest(**{"photos": {}, "output_dir": "x", **fields})
+    request.check()
+    assert request.painted == painted and request.phases == (*phases, "mesh", "simplify", "unwrap", "texture", "asset")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "nothing to start from"),
+        ({"prompt": " \n"}, "nothing to start from"),
+        ({"views_dir": "v", "repaint": VIEW_NAMES}, "nothing to start from"),
+        ({"prompt": "a", "repaint": ("left",)}, "no views to repaint"),
+        ({"prompt": "a", "flip": ("left",)}, "no views to flip"),
+        ({"views_dir": "v", "flip": ("top",)}, "Unknown view 'top' to flip"),
+        ({"views_dir": "v", "replace": ("left",)}, "No photo to replace the left view"),
+        ({"views_dir": "v", "replace": ("left",), "photos": {"left": "x"}, "repaint": ("left",)}, "not both"),
+        ({"views_dir": "v", "flip": ("left",), "repaint": ("left",)}, "not both"),
+        ({"prompt": "a", "orbit_frames": 1}, "An orbit of 1 frames is out of range"),
+        ({"prompt": "a", "orbit_frames": 9, "orbit_px": 9}, "An orbit of 9 px is out of range"),
+        ({"prompt": "a", "object_size": 0.0}, "An object size of 0 is out of range"),
+        ({"prompt": "a", "guidance": 99.0}, "A guidance of 99 is out of range"),
+    ],
+)
+def test_requests_that_cannot_be_run_say_why(fields, words):
+    with pytest.raises(errors.InvalidRequestError, match=words):
+        GenerateRequest(**{"photos": {}, "output_dir": "x", **fields}).check()

@@ -16,17 +16,18 @@ import pytest
 from PIL import Image, ImageDraw
 from tetraview.engine import cli
 from tetraview.engine.commands import doctor, orbit
-from tetraview.engine.commands.reconstruct import photos_in_folder
+from tetraview.engine.commands.options import build_request, named_photos, photos_in_folder
+from tetraview.engine.commands.reconstruct import given_photos
 from tetraview.engine.errors import EngineError, InvalidRequestError
 from tetraview.engine.library import JobFolder
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
-from ..process.conftest import TINY
+from ..process.conftest import TINY, save_tiny_generator
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with a tiny model, photos and framed views, to run commands in."""
+    """A folder with tiny models, photos and framed views, to run commands in."""
     import torch
     from tetraview.engine.reconstructor import Reconstructor
 
@@ -37,6 +38,7 @@ def place(tmp_path_factory) -> Path:
         model.decoder.sdf.weight.zero_()
         model.decoder.sdf.bias.fill_(0.5)
     model.save_pretrained(folder / "model")
+    save_tiny_generator(folder / "generator")
     for kind, mode, background in (("photos", "RGB", "#dde0e4"), ("views", "RGBA", None)):
         (folder / kind).mkdir()
         for name in VIEW_NAMES:
@@ -69,7 +71,7 @@ def test_help_is_fast_and_names_the_commands(place):
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["reconstruct", "orbit", "doctor"])
+@pytest.mark.parametrize("name", ["generate", "reconstruct", "orbit", "doctor"])
 def test_help_of_commands(name, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([name, "--help"])
@@ -83,7 +85,9 @@ def test_help_of_commands(name, capsys):
     [
         [], ["dance"], ["reconstruct"], ["reconstruct", "one.png", "two.png"], ["reconstruct", "a", "--views", "b"],
         ["reconstruct", "a", "--front", "b"], ["reconstruct", "a", "--texture", "77"],
-        ["reconstruct", "a", "--stop-after", "lunch"],
+        ["reconstruct", "a", "--stop-after", "lunch"], ["reconstruct", "a", "--views-only", "--stop-after", "mesh"],
+        ["generate"], ["generate", "  "], ["generate", "a", "b"], ["generate", "--views", "v", "--flip", "top"],
+        ["generate", "--views", "v", "--repaint", ","], ["generate", "a chair", "--steps", "many"],
         ["orbit"], ["orbit", "x", "-o", "x.mp3"], ["orbit", "x", "-o", "x.gif", "--frames", "0"],
     ],
 )  # fmt: skip
@@ -122,12 +126,65 @@ def test_without_output_a_job_is_made_in_the_home(place):
     assert folder.parent == place / "home" / "jobs" and (folder / "views" / "front.png").is_file()
 
 
+def test_a_prompt_is_painted_one_view_again_and_another_mirrored(place, monkeypatch, capsys):
+    """The session that the help of `generate` shows, up to the mesh."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("TETRAVIEW_HOME", str(place / "home"))
+    small = ["--generator", "generator", "--steps", "2", "--views-only", "--device", "cpu"]
+    assert cli.main(["generate", "a red chair", "--seed", "7", "-o", "first", *small]) == 0
+    again = ["--views", "first/views", "--repaint", "left", "--seed", "8", "--flip", "back", "--front", "photos/front.png"]
+    assert cli.main(["generate", "a red chair", *again, "-o", "second", *small]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"Stopped after views: {place / name}" for name in ("first", "second")]
+    first, second = ({name: JobFolder(place / job).view(name) for name in VIEW_NAMES} for job in ("first", "second"))
+    assert first["right"].read_bytes() == second["right"].read_bytes()
+    assert first["left"].read_bytes() != second["left"].read_bytes()
+    assert np.array_equal(np.asarray(Image.open(first["back"]))[:, ::-1], np.asarray(Image.open(second["back"])))
+    assert tuple(np.asarray(Image.open(second["front"]))[256, 256]) == (40, 90, 200, 255)
+    request = GenerateRequest.from_json(JobFolder(place / "second").request.read_text())
+    assert (request.replace, request.repaint, request.flip) == (("front",), ("left",), ("back",))
+
+
+def test_one_photo_and_a_prompt_to_a_mesh_with_its_orbit(place):
+    words = ["--front", "photos/front.png", "--prompt", "a ball", "--orbit", "--orbit-frames", "4", "--orbit-px", "64"]
+    small = ["--generator", "generator", "--model", "model", "--steps", "2", "--texture", "256", "--poly-budget", "500"]
+    result = tetraview("reconstruct", *words, *small, "-o", "ball", cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[:2] == [str(place / "ball" / "orbit.gif"), str(place / "ball" / "asset.glb")]
+    assert {"views", "orbit"} <= set(json.loads((place / "ball" / "timings.json").read_text()))
+    assert "Warning" not in result.stderr and "Loading pipeline" not in result.stderr
+
+
+def test_every_painting_option_reaches_the_request(tmp_path):
+    numbers = ["--seed", "3", "--steps", "9", "--guidance", "2.5", "--object-size", "0.7"]
+    words = ["--negative", "wood", *numbers, "--no-examples", "--generator", "g", "--model", "m", "-o", str(tmp_path)]
+    args = cli.build_parser("generate").parse_args(["generate", "a chair", *words])
+    request = build_request(args, named_photos(args), args.prompt)
+    assert (request.prompt, request.negative_prompt, request.seed, request.steps) == ("a chair", "wood", 3, 9)
+    assert (request.guidance, request.object_size, request.use_examples, request.orbit_frames) == (2.5, 0.7, False, 0)
+    assert (request.generator, request.model) == (str(Path("g").absolute()), str(Path("m").absolute()))
+    assert request.photos == {} and request.views_dir is None and args.stop_after is None
+
+
+def test_photos_may_be_one_folder_the_front_alone_or_all_four(tmp_path):
+    (tmp_path / "back.png").write_bytes(b"")
+    assert given_photos([str(tmp_path)]) == {"back": str(tmp_path / "back.png")}
+    assert given_photos(["chair.jpg"]) == {"front": "chair.jpg"}
+    assert given_photos(list("abcd")) == dict(zip(VIEW_NAMES, "abcd", strict=True))
+    assert given_photos([]) == {}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["reconstruct", "nowhere"], "is not a folder"),
         (["reconstruct", "a.png", "b.png", "c.png", "d.png"], "a.png"),
-        (["reconstruct", "--front", "photos/front.png"], "right and back and left"),
+        (["reconstruct", "gone.png", "--generator", "generator"], "gone.png"),
+        (["reconstruct", "--front", "photos/front.png", "--generator", "nowhere"], "no generator weights"),
+        (["generate", "a chair", "--generator", "nowhere"], "no generator weights"),
+        (["generate", "a chair", "--generator", "generator", "--steps", "0"], "out of range"),
+        (["generate", "a chair", "--generator", "generator", "--flip", "left"], "no views to flip"),
+        (["generate", "--views", "views", "--flip", "left", "--views-only", "-o", "."], "another output folder"),
+        (["reconstruct", "model"], "no photo named front"),
         (["reconstruct", "photos", "--poly-budget", "7"], "out of range"),
         (["reconstruct", "photos", "--device", "abacus"], "Unknown device"),
         (["reconstruct", "--views", "views", "--model", "nowhere"], "no reconstructor weights"),
@@ -139,7 +196,7 @@ def test_without_output_a_job_is_made_in_the_home(place):
 def test_failures_exit_with_1_and_one_sentence(place, words, sentence, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setenv("TETRAVIEW_HOME", str(place / "home"))
-    assert cli.main([*words, *(["-o", "failed"] if words[0] == "reconstruct" else [])]) == 1
+    assert cli.main([*words, *([] if "-o" in words else ["-o", "failed"])]) == 1
     lines = capsys.readouterr().err.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1 and sentence in errors[0] and lines[-1] == errors[0]
@@ -172,11 +229,13 @@ def test_interrupt_exits_with_130_and_no_asset(place):
     assert not (place / "stopped" / "asset.glb").exists()
 
 
-def test_doctor_passes_only_if_reconstruct_can_run(place):
-    good = tetraview("doctor", "--model", "model", cwd=place)
-    assert good.returncode == 0 and re.search(r"sha256 [0-9a-f]{64}", good.stdout) and "threads" in good.stdout
-    bad = tetraview("doctor", "--model", "nowhere", cwd=place)
-    assert bad.returncode == 1 and "PROBLEM: There are no reconstructor weights" in bad.stdout
+def test_doctor_passes_only_if_jobs_can_run(place):
+    good = tetraview("doctor", "--model", "model", "--generator", "generator", cwd=place)
+    assert good.returncode == 0 and "threads" in good.stdout
+    assert len(re.findall(r"sha256 [0-9a-f]{64}", good.stdout)) == 4 and "views of 16 px" in good.stdout
+    bad = tetraview("doctor", "--model", "nowhere", "--generator", "nowhere", cwd=place)
+    assert bad.returncode == 1
+    assert all(f"PROBLEM: There are no {what} weights" in bad.stdout for what in ("reconstructor", "generator"))
 
 
 def test_doctor_hides_the_home_folder(monkeypatch):

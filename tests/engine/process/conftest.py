@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from tetraview.engine.client import EngineProcess
+from tetraview.engine.multiview.configs import tiny_components
+from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
@@ -31,6 +33,36 @@ def model_dir(tmp_path_factory) -> Path:
         model.decoder.sdf.bias.fill_(0.5)  # solid wherever the hull is
     model.save_pretrained(folder)
     return folder
+
+
+def save_tiny_generator(folder: Path, *, contrast: float = 0.1, brightness: float = 0.9) -> Path:
+    """The real four-view generator, tiny, untrained: views of 16 px.
+
+    Args:
+        folder: Where it is saved.
+        contrast: Spread of the decoder's last layer.
+        brightness: Its mean; alpha is among what it decodes, so that 0.9 paints views that are opaque nearly everywhere, and 0
+            with no contrast paints nothing at all.
+    """
+    torch.manual_seed(0)
+    pipeline = FourViewPipeline(**tiny_components())
+    last = pipeline.vae.decoder.layers[-1]
+    with torch.no_grad():
+        last.weight.normal_(std=contrast)
+        last.bias.fill_(brightness)
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generator_dir(tmp_path_factory) -> Path:
+    return save_tiny_generator(tmp_path_factory.mktemp("weights") / "generator")
+
+
+@pytest.fixture(scope="session")
+def blank_generator_dir(tmp_path_factory) -> Path:
+    """A generator that paints nothing."""
+    return save_tiny_generator(tmp_path_factory.mktemp("weights") / "blank", contrast=0, brightness=0)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +97,20 @@ def request_from_views(model_dir, views_dir, tmp_path):
         small = {"poly_budget": 500, "texture_px": 256, "device": "cpu"}
         defaults = {"photos": {}, "views_dir": str(views_dir), "model": str(model_dir), **small}
         return GenerateRequest(output_dir=str(tmp_path / name), **{**defaults, **fields})
+
+    return make
+
+
+@pytest.fixture
+def request_to_paint(model_dir, generator_dir, tmp_path):
+    """Makes a request that starts from a prompt, with the tiny models."""
+
+    def make(name: str = "job", **fields) -> GenerateRequest:
+        weights = {"model": str(model_dir), "generator": str(generator_dir)}
+        small = {"poly_budget": 500, "texture_px": 256, "device": "cpu", "steps": 2}
+        return GenerateRequest(
+            **{"photos": {}, "output_dir": str(tmp_path / name), "prompt": "a chair", **weights, **small, **fields}
+        )
 
     return make
 
