@@ -77,7 +77,7 @@ def run_inside_blender(photos: dict[str, str], runs: int, folder: Path) -> dict[
             setattr(settings, name, path)
         timings, seconds = [], []
         for _ in range(runs + 1):
-            bpy.context.window_manager.tetraview.forget_views()
+            settings.strip.clear()
             start = time.perf_counter()
             if bpy.ops.tetraview.generate() != {"FINISHED"}:
                 raise RuntimeError("the operator did not finish")

@@ -1,21 +1,23 @@
 """Everything that does something in Blender: operators, their property groups, the link to the engine process.
 
-Blender calls `register`; a newcomer reads `generate.py` first, then `task.py` (how any long job runs) and `session.py`
-(the engine process). `mesh_builder.py`, `turntable.py` and `gif.py` hold plain functions.
+Blender calls `register`; a newcomer reads `views.py` and `generate.py` first, then `task.py` (how any long job runs) and
+`session.py` (the engine process). `mesh_builder.py`, `provenance.py`, `turntable.py` and `gif.py` hold plain functions.
 """
 
 
 def _classes():
-    from . import diagnostics, generate, install, orbit, photos
+    from . import diagnostics, generate, install, orbit, orbit_field, photos, prompt, variations, views
 
-    return (*photos.CLASSES, *generate.CLASSES, *orbit.CLASSES, *install.CLASSES, *diagnostics.CLASSES)
+    modules = (prompt, photos, views, variations, orbit_field, generate, orbit, install, diagnostics)
+    return tuple(cls for module in modules for cls in module.CLASSES)
 
 
 def register() -> None:
     import bpy
 
-    from . import properties
+    from . import pictures, properties
 
+    pictures.register()
     properties.register()
     for cls in _classes():
         bpy.utils.register_class(cls)
@@ -24,9 +26,11 @@ def register() -> None:
 def unregister() -> None:
     import bpy
 
-    from . import properties, session
+    from . import pictures, player, properties, session
 
+    player.stop()
     session.close()
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
     properties.unregister()
+    pictures.unregister()

@@ -1,71 +1,70 @@
-"""Photos -> mesh in the scene: the operators behind the panel's one big button."""
-
-import dataclasses
-import os
+"""Prompt or photos -> mesh in the scene: the operators behind the panel's one big button, and those on its results."""
 
 import bpy
 from mathutils import Vector
 
-from ..engine.errors import EngineStoppedError, InvalidRequestError
-from ..engine.library import new_job_folder
-from ..engine.types import VIEW_NAMES, Asset, GenerateRequest, Views
+from ..engine.errors import EngineStoppedError
+from ..engine.types import Asset, GenerateRequest, Views
 from . import session
 from .mesh_builder import build_object, place_object
-from .photos import views_key
-from .properties import REQUEST_KEY, name_from_photos
-from .task import Task, TaskOperator
+from .properties import REQUEST_KEY
+from .provenance import restored_views, runnable_again, stored_request
+from .task import TaskOperator
+from .views import StripTask, object_name, photos_stamp, strip_is_usable, unlocked_request
 
 
-class GenerateTask(Task):
+class GenerateTask(StripTask):
     """A textured mesh at the 3-D cursor of the scene where it was asked for.
 
-    Args:
-        request: What to make; its `output_dir` is replaced by a new job folder. None to read the scene's settings.
-        name: Name of the object; "" to take it from the photos.
+    It is made from the strip if that stands for the settings; else the views are made first, and become the strip.
     """
 
     kind = "GENERATE"
     title = "Generate mesh"
 
-    def __init__(self, request: GenerateRequest | None = None, name: str = "") -> None:
-        self._request, self._name = request, name
+    def __init__(self) -> None:
         self._asset: Asset | None = None
+        self._views: dict[str, str] = {}
+
+    def request(self, context) -> tuple[GenerateRequest, str]:
+        """What to make, and the name of the object."""
+        settings = context.scene.tetraview
+        if strip_is_usable(settings):
+            return settings.request(context, "", settings.strip.folder), object_name(settings)
+        return unlocked_request(context, settings), object_name(settings)
 
     def begin(self, context):
-        settings, status = context.scene.tetraview, context.window_manager.tetraview
-        self._scene_name, self._location = context.scene.name, context.scene.cursor.location.copy()
-        self._key = views_key(settings) if self._request is None else ""
-        request = self._request or settings.request(context, "")
-        if self._request is None:
-            self._name = settings.object_name.strip()
-            if status.views_key == self._key and all(os.path.isfile(path) for path in status.views().values()):
-                request = dataclasses.replace(request, views_dir=status.views_dir or None)
-        request.check()
-        self._name = self._name or name_from_photos(request.photos)
-        self._request = dataclasses.replace(request, output_dir=str(new_job_folder(session.home(), self._name)))
+        self.watch(context)
+        self._location = context.scene.cursor.location.copy()
+        request, self._name = self.request(context)
+        job = self.submit(request, self._name, None)
+        status = context.window_manager.tetraview
         status.result_object, status.result_folder = "", self._request.output_dir
-        return session.engine().submit(self._request)
+        return job
 
     def handle(self, context, event):
+        StripTask.handle(self, context, event)
         if isinstance(event, Asset):
             self._asset = event
-        elif isinstance(event, Views) and self._key and self._request.views_dir is None:
-            folder = os.path.join(self._request.output_dir, "views")
-            context.window_manager.tetraview.show_views(folder, event.paths, event.warnings, self._key)
+        elif isinstance(event, Views):
+            self._views = dict(event.paths)
+
+    def keep_views(self, context, event):
+        StripTask.keep_views(self, context, event)
+        bpy.ops.ed.undo_push(message="Paint Views")  # undoing the mesh leaves the views it was made from
 
     def finish(self, context):
         if self._asset is None:
             raise EngineStoppedError("The engine ended without a mesh: copy the report and send it to us.")
-        scene = bpy.data.scenes.get(self._scene_name) or context.scene
-        obj = build_object(self._asset, self._request, self._name)
-        place_object(context, obj, scene, Vector(self._location))
+        obj = build_object(self._asset, self._request, self._name, self._views)
+        place_object(context, obj, self.scene(context), Vector(self._location))
         context.window_manager.tetraview.result_object = obj.name
         seconds = self._asset.timings.get("total", 0.0)
         return f"{obj.name}: {self._asset.n_faces:,} triangles in {seconds:.1f} s."
 
 
 class TETRAVIEW_OT_generate(TaskOperator, bpy.types.Operator):
-    """Make a textured mesh from the four photos, at the 3-D cursor"""
+    """Make a textured mesh from the four views, at the 3-D cursor; views that are not there yet are made first"""
 
     bl_idname = "tetraview.generate"
     bl_label = "Generate Mesh"
@@ -90,37 +89,24 @@ class TETRAVIEW_OT_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def stored_request(obj) -> GenerateRequest | None:
-    """The request that made `obj`, or None if it is not one of ours."""
-    text = obj.get(REQUEST_KEY) if obj is not None else None
-    return GenerateRequest.from_json(text) if text else None
-
-
-def runnable_again(request: GenerateRequest) -> GenerateRequest:
-    """The request with what is left of its input: its photos, else the cut-outs of its own run.
-
-    Raises:
-        InvalidRequestError: Both are gone.
-    """
-    if all(os.path.isfile(request.photos.get(name, "")) for name in VIEW_NAMES):
-        return dataclasses.replace(request, views_dir=None)
-    for folder in (request.views_dir, os.path.join(request.output_dir, "views")):
-        if folder and all(os.path.isfile(os.path.join(folder, f"{name}.png")) for name in VIEW_NAMES):
-            return dataclasses.replace(request, views_dir=folder)
-    raise InvalidRequestError("The photos and cut-outs that made this object are gone: choose photos again.")
-
-
 class RegenerateTask(GenerateTask):
-    """The mesh of an object made earlier, once more from the same photos, settings and seed."""
+    """The mesh of an object made earlier, once more from the same views, settings and seed.
+
+    Args:
+        obj: The object; only read in `begin`.
+    """
 
     title = "Generate again"
 
     def __init__(self, obj) -> None:
-        super().__init__(stored_request(obj), obj.name)
+        super().__init__()
+        self._object = obj
 
-    def begin(self, context):
-        self._request = runnable_again(self._request)
-        return super().begin(context)
+    def request(self, context):
+        return runnable_again(self._object), self._object.name
+
+    def makes_views(self):
+        return False  # the scene's strip is another one
 
 
 class ResultOperator:
@@ -146,14 +132,19 @@ class TETRAVIEW_OT_regenerate(ResultOperator, TaskOperator, bpy.types.Operator):
 
 
 class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
-    """Bring the photos and settings that made this object back into the panel"""
+    """Bring the prompt or photos, the settings and the four views that made this object back into the panel"""
 
     bl_idname = "tetraview.copy_settings"
     bl_label = "Settings to Panel"
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context):
-        context.scene.tetraview.adopt(stored_request(context.active_object))
+        settings, obj = context.scene.tetraview, context.active_object
+        settings.adopt(stored_request(obj))
+        folder = restored_views(obj)
+        settings.strip.clear()
+        if folder:
+            settings.strip.show(folder, settings.views_key(), photos_stamp(settings.photos()))
         return {"FINISHED"}
 
 

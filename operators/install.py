@@ -129,7 +129,7 @@ class InstallTask(Task):
 
     def finish(self, context):
         session.look_again()
-        return "The engine is installed: choose four photos and press Generate."
+        return "The engine is installed: write a prompt, or choose photos."
 
 
 class TETRAVIEW_OT_install_engine(TaskOperator, bpy.types.Operator):

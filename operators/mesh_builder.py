@@ -1,6 +1,7 @@
 """The engine's asset files -> a Blender object: data API only, so it works in any mode, without a selection, in background."""
 
 import json
+from collections.abc import Mapping
 
 import bpy
 import numpy as np
@@ -8,17 +9,19 @@ from mathutils import Vector
 
 from ..engine.types import Asset, GenerateRequest
 from .properties import REQUEST_KEY
+from .provenance import keep_views
 
 ASSET_ARRAYS = {"verts": (3, np.float32), "faces": (3, np.int32), "uvs": (2, np.float32), "uv_faces": (3, np.int32)}
 
 
-def build_object(asset: Asset, request: GenerateRequest, name: str) -> bpy.types.Object:
+def build_object(asset: Asset, request: GenerateRequest, name: str, views: Mapping[str, str]) -> bpy.types.Object:
     """The object of a finished asset, in no collection yet.
 
     Args:
         asset: The engine's last event; its files are read here.
         request: What it was made from; stored on the object so that it can be made again.
         name: Name of the object, its mesh, material and texture.
+        views: PNG of each of the four views it was made from; kept in the .blend with the object.
 
     Returns:
         Mesh object with its origin at the centre of its base, smooth, one UV layer, one material with the packed texture.
@@ -34,6 +37,7 @@ def build_object(asset: Asset, request: GenerateRequest, name: str) -> bpy.types
     obj["tetraview_seed"] = request.seed
     obj["tetraview_engine_version"] = asset.engine_version
     obj["tetraview_weights_sha256"] = json.dumps(dict(asset.weights_sha256), sort_keys=True)
+    keep_views(obj, views)
     return obj
 
 

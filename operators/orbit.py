@@ -97,18 +97,30 @@ def read_png(path: str) -> np.ndarray:
     return np.clip(np.round(rgba * 255), 0, 255).astype(np.uint8)
 
 
-def write_mp4(filepath: str, frame_paths: list[str], size_px: int) -> None:
-    """H.264 video of PNG frames through Blender's own FFmpeg, in a scene that is removed again."""
+def write_mp4(filepath: str, frame_paths: list[str], size_px: int, *, fps: int = FPS, background=(0.0, 0.0, 0.0)) -> None:
+    """H.264 video of PNG frames through Blender's own FFmpeg, in a scene that is removed again.
+
+    Args:
+        filepath: `.mp4` to write.
+        frame_paths: Square PNGs, in order, in one folder.
+        size_px: Side of the video; an odd one gets a pixel more.
+        fps: Frames a second.
+        background: Colour behind transparent frames, sRGB.
+    """
     scene = bpy.data.scenes.new("Tetraview Video")
     try:
         scene.view_settings.view_transform = "Standard"
-        scene.render.fps = FPS
+        scene.render.fps = fps
         scene.render.resolution_x = scene.render.resolution_y = size_px + size_px % 2
         scene.render.resolution_percentage = 100
         scene.frame_start, scene.frame_end = 1, len(frame_paths)
         editor = scene.sequence_editor_create()
         strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # "sequences" until 4.3
-        strip = strips.new_image("Frames", frame_paths[0], 1, 1)
+        count = len(frame_paths)
+        span = {"length": count} if bpy.app.version >= (5, 0, 0) else {"frame_end": count + 1}
+        strips.new_effect("Background", "COLOR", 1, 1, **span).color = background
+        strip = strips.new_image("Frames", frame_paths[0], 2, 1)
+        strip.blend_type = "ALPHA_OVER"
         for path in frame_paths[1:]:
             strip.elements.append(os.path.basename(path))
         settings = scene.render.image_settings

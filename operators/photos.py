@@ -1,60 +1,16 @@
-"""Choosing the four photos, and the preview of their cut-outs."""
+"""Choosing the photos."""
 
-import json
 import os
 
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
-from ..engine.library import new_job_folder
-from ..engine.types import VIEW_NAMES, Views
-from . import session
-from .properties import assign_by_name
-from .task import Task, TaskOperator, redraw
+from ..engine.types import VIEW_NAMES
+from .names import assign_by_name
+from .task import redraw
 
 IMAGE_FILTER = "*.png;*.jpg;*.jpeg;*.webp;*.tif;*.tiff;*.bmp;*.gif;*.avif"
 VIEW_ITEMS = [(name, name.capitalize(), f"The {name} of the object") for name in VIEW_NAMES]
-
-
-def views_key(settings) -> str:
-    """What the cut-outs depend on: the photos, when each was last written, and the method."""
-    photos = settings.photos()
-    stamps = {name: os.path.getmtime(path) if os.path.isfile(path) else 0 for name, path in photos.items()}
-    return json.dumps([photos, stamps, settings.cutout], sort_keys=True)
-
-
-class CutoutTask(Task):
-    """The four framed cut-outs of the photos, nothing more."""
-
-    kind = "CUTOUT"
-    title = "Cut-out preview"
-
-    def begin(self, context):
-        settings = context.scene.tetraview
-        self._key = views_key(settings)
-        request = settings.request(context, "")
-        request.check()
-        self._folder = str(new_job_folder(session.home(), "cutout"))
-        return session.engine().submit(settings.request(context, self._folder), stop_after="photos")
-
-    def handle(self, context, event):
-        if isinstance(event, Views):
-            folder = os.path.join(self._folder, "views")
-            context.window_manager.tetraview.show_views(folder, event.paths, event.warnings, self._key)
-
-    def finish(self, context):
-        count = len(context.window_manager.tetraview.warnings.splitlines())
-        return "Cut-outs ready." if not count else f"Cut-outs ready, with {count} warning{'s' if count > 1 else ''}."
-
-
-class TETRAVIEW_OT_preview_cutout(TaskOperator, bpy.types.Operator):
-    """Show how the object is separated from its background, before any time is spent on the mesh"""
-
-    bl_idname = "tetraview.preview_cutout"
-    bl_label = "Preview Cut-outs"
-
-    def make_task(self, context):
-        return CutoutTask()
 
 
 class TETRAVIEW_OT_choose_photo(bpy.types.Operator):
@@ -141,7 +97,6 @@ class TETRAVIEW_OT_swap(bpy.types.Operator):
 
 
 CLASSES = (
-    TETRAVIEW_OT_preview_cutout,
     TETRAVIEW_OT_choose_photo,
     TETRAVIEW_OT_choose_photos,
     TETRAVIEW_OT_clear_photo,

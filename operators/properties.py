@@ -1,33 +1,48 @@
-"""What the artist sets (`Scene.tetraview`) and what the panel shows about the running job (`WindowManager.tetraview`).
+"""What the artist sets: `Scene.tetraview`. Saved with the .blend, and it follows undo.
 
-Settings are saved with the .blend and follow undo; the state of a job is neither.
+Panels take everything they need of this package from here; the strip is in `strip.py`, the state of a job in `status.py`.
 """
 
 import json
 import math
 import os
-import re
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
-from ..engine.types import POLY_BUDGET_RANGE, TEXTURE_SIZES_PX, VIEW_NAMES, GenerateRequest
+from ..engine.types import (
+    GUIDANCE_RANGE,
+    MAX_PROMPT_LETTERS,
+    OBJECT_SIZE_RANGE,
+    POLY_BUDGET_RANGE,
+    STEPS_RANGE,
+    TEXTURE_SIZES_PX,
+    VIEW_NAMES,
+    GenerateRequest,
+)
 from . import session
+from .pictures import icon_of
+from .status import TETRAVIEW_PG_status
+from .strip import TETRAVIEW_PG_strip
+
+__all__ = ["POLY_PRESETS", "REQUEST_KEY", "VIEW_NAMES", "addon_id", "addon_preferences", "engine_changed", "icon_of"]
 
 POLY_PRESETS = (
     ("DRAFT", "Draft", "2,000 triangles: a quick look, background props", 2_000),
     ("GAME", "Game", "10,000 triangles: props seen from nearby", 10_000),
     ("DETAIL", "Detailed", "50,000 triangles: close-ups, sculpting base", 50_000),
 )
+STYLES = (
+    ("NONE", "Plain", "No words about style", ""),
+    ("LOW_POLY", "Low-poly", "Few, flat faces and plain colours", "low-poly style"),
+    ("STUDIO", "Studio", "Lit from the side, with shading painted in", "studio light"),
+)
+"""Style presets: the words that the generator was taught."""
+
 REQUEST_KEY = "tetraview_request"
 """Custom property of a generated object: the `GenerateRequest` that made it, as JSON."""
 
-VIEW_WORDS = {
-    "front": ("front", "vorne", "face"),
-    "right": ("right", "rechts"),
-    "back": ("back", "rear", "behind", "hinten"),
-    "left": ("left", "links"),
-}
+SEED_LIMIT = 2**31 - 1
 
 
 def addon_id() -> str:
@@ -40,37 +55,27 @@ def addon_preferences(context):
     return context.preferences.addons[addon_id()].preferences
 
 
-def assign_by_name(paths):
-    """Which photo shows which side, read from the words in the file names.
-
-    Args:
-        paths: Paths of image files.
-
-    Returns:
-        dict view name -> path; a view is left out when no file, or more than one, names it.
-    """
-    found: dict[str, list[str]] = {name: [] for name in VIEW_NAMES}
-    for path in paths:
-        words = re.findall(r"[a-z]+", os.path.splitext(os.path.basename(path))[0].lower())
-        named = [name for name in VIEW_NAMES if any(word in words for word in VIEW_WORDS[name])]
-        if len(named) == 1:
-            found[named[0]].append(path)
-    return {name: hits[0] for name, hits in found.items() if len(hits) == 1}
-
-
-def name_from_photos(photos) -> str:
-    """A name for the object: what the photos' file names share beside front, right, back, left; else "Object"."""
-    sides = {word for words in VIEW_WORDS.values() for word in words}
-    names = set()
-    for path in photos.values():
-        words = re.split(r"[^0-9A-Za-z]+", os.path.splitext(os.path.basename(path))[0])
-        names.add(" ".join(word for word in words if word and word.lower() not in sides))
-    return names.pop().title() if len(names) == 1 and names != {""} else "Object"
-
-
 def engine_changed(_owner, _context) -> None:
     """Update callback of settings that decide which engine runs."""
     session.look_again()
+
+
+def without_style(prompt: str) -> str:
+    """The prompt without the words of any style preset at its end."""
+    for _, _, _, words in STYLES:
+        if words and prompt.rstrip().casefold().endswith(words):
+            return prompt.rstrip()[: -len(words)].rstrip(" ,")
+    return prompt
+
+
+def _style_index(settings) -> int:
+    ending = settings.prompt.rstrip().casefold()
+    return next((index for index, style in enumerate(STYLES) if style[3] and ending.endswith(style[3])), 0)
+
+
+def _apply_style(settings, index: int) -> None:
+    body, words = without_style(settings.prompt), STYLES[index][3]
+    settings.prompt = ", ".join(part for part in (body, words) if part)
 
 
 def _preset_index(settings) -> int:
@@ -83,27 +88,80 @@ def _apply_preset(settings, index: int) -> None:
         settings.poly_budget = POLY_PRESETS[index][3]
 
 
-def _photos_changed(settings, context) -> None:
-    context.window_manager.tetraview.forget_views()
-
-
 def _photo_property(view: str, where: str):
     return StringProperty(
         name=f"{view.capitalize()} photo",
         description=f"Photo of the object seen from {where}",
         subtype="FILE_PATH",
-        update=_photos_changed,
+        update=lambda settings, _: _photo_chosen(settings, view),
     )
+
+
+def _photo_chosen(settings, view: str) -> None:
+    if getattr(settings, view):
+        settings.source = "PHOTOS"
 
 
 class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     """What to make, and how: one per scene."""
 
+    source: EnumProperty(
+        name="Source",
+        description="What the four views come from",
+        items=(
+            ("PROMPT", "Prompt", "Write what you want: all four views are painted", "TEXT", 0),
+            ("PHOTOS", "Photos", "One to four photos: the views that none shows are painted", "IMAGE_DATA", 1),
+        ),
+    )
+    prompt: StringProperty(
+        name="Prompt",
+        description="What the object is, such as: a red armchair",
+        maxlen=MAX_PROMPT_LETTERS,
+        options={"TEXTEDIT_UPDATE"},
+    )
+    style: EnumProperty(
+        name="Style",
+        description="Words at the end of the prompt",
+        items=[(key, label, text, index) for index, (key, label, text, _) in enumerate(STYLES)],
+        get=_style_index,
+        set=_apply_style,
+    )
+    negative_prompt: StringProperty(name="Avoid", description="What the object must not be", maxlen=MAX_PROMPT_LETTERS)
+    steps: IntProperty(
+        name="Steps",
+        description="Runs of the painter: more are slower, and finer up to a point",
+        default=6,
+        min=STEPS_RANGE[0],
+        max=STEPS_RANGE[1],
+        soft_max=20,
+    )
+    guidance: FloatProperty(
+        name="Guidance",
+        description="How closely the prompt is followed",
+        default=4.0,
+        min=GUIDANCE_RANGE[0],
+        max=GUIDANCE_RANGE[1],
+        soft_max=10.0,
+    )
+    object_size: FloatProperty(
+        name="Object Size",
+        description="How much of its view the object fills",
+        subtype="FACTOR",
+        default=0.55,
+        min=OBJECT_SIZE_RANGE[0],
+        max=OBJECT_SIZE_RANGE[1],
+    )
+    use_examples: BoolProperty(
+        name="Start from Examples",
+        description="Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
+        default=True,
+    )
+    strip: PointerProperty(type=TETRAVIEW_PG_strip)
     front: _photo_property("front", "its front")
     right: _photo_property("right", "its right side: the camera stands on +X, a quarter turn counter-clockwise from the front")
     back: _photo_property("back", "behind")
     left: _photo_property("left", "its left side: the camera stands on -X")
-    object_name: StringProperty(name="Name", description="Name of the new object; empty takes it from the photos' file names")
+    object_name: StringProperty(name="Name", description="Name of the new object; empty takes it from the prompt or the photos")
     cutout: EnumProperty(
         name="Cut-out",
         description="How the object is separated from its background",
@@ -113,7 +171,6 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             ("plain", "Plain Background", "Photos taken before a plain wall, cloth or table"),
             ("birefnet", "BiRefNet", "A neural cut-out for busy backgrounds; needs its weights on this computer"),
         ),
-        update=_photos_changed,
     )
     poly_preset: EnumProperty(
         name="Preset",
@@ -146,10 +203,14 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         step=100,
         precision=1,
     )
-    seed: IntProperty(name="Seed", description="Same photos, settings and seed: same mesh", default=0, min=0)
+    seed: IntProperty(
+        name="Seed", description="Same prompt or photos, settings and seed: same views and mesh", default=0, min=0, max=SEED_LIMIT
+    )
 
     def photos(self) -> dict[str, str]:
-        """Absolute path of each photo that is chosen, keyed by view."""
+        """Absolute path of each photo that is chosen, keyed by view; none where the source is the prompt."""
+        if self.source == "PROMPT":
+            return {}
         return {name: bpy.path.abspath(getattr(self, name)) for name in VIEW_NAMES if getattr(self, name)}
 
     def request(self, context, output_dir: str, views_dir: str | None = None) -> GenerateRequest:
@@ -158,73 +219,62 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         return GenerateRequest(
             photos=self.photos(),
             output_dir=output_dir,
+            prompt=self.prompt.strip(),
+            negative_prompt=self.negative_prompt.strip(),
             views_dir=views_dir,
             poly_budget=self.poly_budget,
             texture_px=int(self.texture_px),
             elevation_deg=round(math.degrees(self.elevation), 3),
             cutout=self.cutout,
             device=preferences.device,
+            generator=os.environ.get("TETRAVIEW_GENERATOR") or bpy.path.abspath(preferences.generator) or None,
             seed=self.seed,
+            steps=self.steps,
+            guidance=round(self.guidance, 4),
+            object_size=round(self.object_size, 4),
+            use_examples=self.use_examples,
         )
 
     def adopt(self, request: GenerateRequest) -> None:
-        """Take over the settings of an earlier request."""
+        """Take over the settings of an earlier request, but for its views."""
         for name in VIEW_NAMES:
             setattr(self, name, request.photos.get(name, ""))
-        self.poly_budget, self.seed, self.cutout = request.poly_budget, request.seed, request.cutout
+        self.source = "PHOTOS" if request.photos else "PROMPT"
+        for name in (
+            "prompt",
+            "negative_prompt",
+            "steps",
+            "guidance",
+            "object_size",
+            "use_examples",
+            "poly_budget",
+            "seed",
+            "cutout",
+        ):
+            setattr(self, name, getattr(request, name))
         self.texture_px = str(request.texture_px)
         self.elevation = math.radians(request.elevation_deg)
 
+    def views_key(self) -> str:
+        """What the views depend on. The same as the strip's: the strip stands for these settings."""
+        photos = self.photos()
+        painting = [
+            self.prompt.strip(), self.negative_prompt.strip(), self.seed, self.steps, round(self.guidance, 4),
+            round(self.object_size, 4), self.use_examples,
+        ]  # fmt: skip
+        return json.dumps(
+            [photos, self.cutout if photos else "", painting if len(photos) < len(VIEW_NAMES) else ""], sort_keys=True
+        )
 
-class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
-    """What the panel shows of the job that runs, or of the last one."""
+    def strip_is_current(self) -> bool:
+        """Whether the mesh is made from the strip as it is; else its views that are not locked are made anew first.
 
-    running: BoolProperty(get=lambda self: session.is_busy())
-    cancelling: BoolProperty()
-    kind: StringProperty()
-    phase: StringProperty()
-    message: StringProperty()
-    fraction: FloatProperty(min=0.0, max=1.0)
-    eta_s: FloatProperty(default=-1.0)
-    error: StringProperty()
-    error_fix: StringProperty()
-    report: StringProperty()
-    note: StringProperty()
-    result_object: StringProperty()
-    result_folder: StringProperty()
-    views_dir: StringProperty()
-    views_key: StringProperty()
-    view_paths: StringProperty()
-    warnings: StringProperty()
-    engine_ready: BoolProperty(get=lambda self: session.engine_problem() == "")
-    engine_problem: StringProperty(get=lambda self: session.engine_problem())
-
-    def begin(self, kind: str) -> None:
-        """Show a job that starts: the last one's error and message go."""
-        self.kind, self.phase, self.message, self.fraction, self.eta_s = kind, "", "Starting", 0.0, -1.0
-        self.cancelling = False
-        self.clear_error()
-        self.note = ""
-
-    def clear_error(self) -> None:
-        """Take away the error box."""
-        self.error = self.error_fix = ""
-
-    def forget_views(self) -> None:
-        """The photos changed: cut-outs made from the old ones are no longer theirs."""
-        self.views_dir = self.views_key = self.view_paths = self.warnings = ""
-
-    def show_views(self, folder: str, paths, warnings, key: str) -> None:
-        """Show the four cut-outs and what the intake warns about."""
-        self.views_dir, self.views_key, self.view_paths = folder, key, json.dumps(dict(paths))
-        self.warnings = "\n".join(warnings)
-
-    def views(self) -> dict[str, str]:
-        """Path of each cut-out that belongs to the photos chosen now; empty if there are none."""
-        return json.loads(self.view_paths) if self.view_paths else {}
+        The photos may have been changed on the disk all the same: `views.photos_stamp` tells.
+        """
+        return bool(self.strip.folder) and (self.strip.key == self.views_key() or len(self.strip.locked()) == len(VIEW_NAMES))
 
 
-CLASSES = (TETRAVIEW_PG_settings, TETRAVIEW_PG_status)
+CLASSES = (TETRAVIEW_PG_strip, TETRAVIEW_PG_settings, TETRAVIEW_PG_status)
 
 
 def register() -> None:

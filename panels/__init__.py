@@ -1,18 +1,15 @@
-"""What the artist sees: the sidebar tab, the add-on's preferences and their thumbnails. Nothing here does anything by itself."""
+"""What the artist sees: the sidebar tab and the add-on's preferences. Nothing here does anything by itself."""
 
 
 def _classes():
-    from . import preferences, sidebar
+    from . import preferences, sidebar, source
 
-    return (*preferences.CLASSES, *sidebar.CLASSES)
+    return (*preferences.CLASSES, *source.CLASSES, *sidebar.CLASSES)
 
 
 def register() -> None:
     import bpy
 
-    from . import thumbnails
-
-    thumbnails.register()
     for cls in _classes():
         bpy.utils.register_class(cls)
 
@@ -20,8 +17,5 @@ def register() -> None:
 def unregister() -> None:
     import bpy
 
-    from . import thumbnails
-
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
-    thumbnails.unregister()

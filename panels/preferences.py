@@ -4,7 +4,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..operators.properties import addon_id, engine_changed
-from .sidebar import draw_error, draw_job
+from .job import draw_error, draw_job
 from .text import draw_wrapped
 
 
@@ -44,6 +44,12 @@ class TETRAVIEW_AP_preferences(bpy.types.AddonPreferences):
         update=engine_changed,
     )
 
+    generator: StringProperty(
+        name="Generator",
+        description="For developers: a folder with other weights of the four-view generator; empty: those of the extension",
+        subtype="DIR_PATH",
+    )
+
     def draw(self, context):
         layout, status = self.layout, context.window_manager.tetraview
         box = layout.box()
@@ -74,6 +80,7 @@ class TETRAVIEW_AP_preferences(bpy.types.AddonPreferences):
         column.prop(self, "variant")
         column.prop(self, "home")
         column.prop(self, "engine_python")
+        column.prop(self, "generator")
         row = layout.row(align=True)
         row.operator("tetraview.open_folder", text="Open Data Folder", icon="FILE_FOLDER").folder = ""
         row.operator("tetraview.copy_report", icon="COPYDOWN")

@@ -9,7 +9,7 @@ POINTS_PER_LETTER = 6.6
 
 def draw_wrapped(layout, text: str, width_px: float, icon: str = "NONE") -> None:
     """Labels that hold `text`, broken at about `width_px`; the icon stands at the first line."""
-    scale = bpy.context.preferences.system.ui_scale
+    scale = bpy.context.preferences.system.ui_scale or 1.0  # 0 until a window was drawn
     room = width_px / scale - (24 if icon != "NONE" else 8)
     lines = textwrap.wrap(text, max(12, int(room / POINTS_PER_LETTER))) or [""]
     column = layout.column(align=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -98,12 +99,11 @@ def installed():
 
 @pytest.fixture
 def ext(installed):
-    """The extension in an empty scene with default settings and no error; the engine stays warm between tests."""
+    """The extension in an empty scene with default settings, no strip and no error; the engine stays warm between tests."""
     import bpy
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     installed.status.begin("")
-    installed.status.forget_views()
     installed.status.result_object = ""
     yield installed
     assert not installed.status.running, "a job outlived its test"
@@ -115,6 +115,33 @@ def photos(ext):
     for name, path in PHOTOS.items():
         setattr(ext.settings, name, path)
     return PHOTOS
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory) -> str:
+    """Folder of a four-view generator with random weights, made by the engine's Python: Blender's own has no torch."""
+    folder = tmp_path_factory.mktemp("generator")
+    code = (
+        "import sys, torch; torch.manual_seed(0); torch.set_num_threads(1)\n"
+        "from tetraview.engine.multiview.configs import tiny_components\n"
+        "from tetraview.engine.multiview.pipeline import FourViewPipeline\n"
+        "parts = tiny_components()\n"
+        "last = parts['vae'].decoder.layers[-1]\n"  # untrained, it paints next to nothing: give it contrast
+        "torch.nn.init.normal_(last.weight, std=0.3); torch.nn.init.constant_(last.bias, 0.5)\n"
+        "FourViewPipeline(**parts).save_pretrained(sys.argv[1])\n"
+    )
+    subprocess.run([os.environ["TETRAVIEW_ENGINE_PYTHON"], "-I", "-c", code, str(folder)], check=True, timeout=120)
+    return str(folder)
+
+
+@pytest.fixture
+def painter(ext, tiny_generator, monkeypatch):
+    """The extension with a prompt, two steps of a tiny random generator, and a small mesh."""
+    monkeypatch.setenv("TETRAVIEW_GENERATOR", tiny_generator)
+    settings = ext.settings
+    settings.prompt, settings.steps, settings.seed, settings.use_examples = "a red armchair", 2, 5, False
+    settings.poly_budget, settings.texture_px = 800, "256"
+    return ext
 
 
 @pytest.fixture(scope="session", autouse=True)

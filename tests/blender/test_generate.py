@@ -84,11 +84,11 @@ def test_the_operator_makes_what_the_engine_makes(small, tmp_path):
     image = mesh.materials[0].node_tree.nodes["Image Texture"].image
     assert tuple(image.size) == (TEXTURE_PX, TEXTURE_PX)
     assert {name: count - before[name] for name, count in contents().items()} == {
-        "objects": 1, "meshes": 1, "materials": 1, "images": 1, "collections": 1, "scenes": 0,
+        "objects": 1, "meshes": 1, "materials": 1, "images": 1 + len(PHOTOS), "collections": 1, "scenes": 0,
     }  # fmt: skip
     assert small.status.result_object == obj.name
     assert f"{len(mesh.polygons):,} triangles" in small.status.note
-    assert set(small.status.views()) == set(PHOTOS)
+    assert small.settings.strip.is_whole()
     assert json.loads(obj["tetraview_request"])["seed"] == SEED
 
 
@@ -193,29 +193,34 @@ def test_again_makes_the_same_mesh_and_settings_come_back(small):
     assert small.settings.photos() == PHOTOS
 
 
-def test_photos_that_are_gone_are_replaced_by_the_cut_outs_of_that_run(ext, tmp_path):
-    generate, request_type = ext.module("operators.generate"), ext.module("engine.types").GenerateRequest
-    views = tmp_path / "views"
-    views.mkdir()
-    gone = request_type(photos={name: f"/gone/{name}.png" for name in PHOTOS}, output_dir=str(tmp_path))
+def test_an_object_whose_views_are_gone_is_made_from_its_photos_or_says_so(ext, tmp_path):
+    provenance, request_type = ext.module("operators.provenance"), ext.module("engine.types").GenerateRequest
+    obj = bpy.data.objects.new("Old", None)
+    request = request_type(photos=dict(PHOTOS), output_dir=str(tmp_path))
+    obj["tetraview_request"] = request.to_json()
+    assert provenance.runnable_again(obj) == request
+    obj["tetraview_request"] = request_type(
+        photos={name: f"/gone/{name}.png" for name in PHOTOS}, output_dir=str(tmp_path)
+    ).to_json()
     with pytest.raises(ext.module("engine.errors").InvalidRequestError, match="gone"):
-        generate.runnable_again(gone)
+        provenance.runnable_again(obj)
+    (tmp_path / "views").mkdir()
     for name in PHOTOS:
-        (views / f"{name}.png").write_bytes(b"")
-    assert generate.runnable_again(gone).views_dir == str(views)
+        (tmp_path / "views" / f"{name}.png").write_bytes(b"")
+    assert provenance.runnable_again(obj).views_dir == str(tmp_path / "views")
 
 
 def test_the_cut_outs_are_shown_first_and_used_by_the_next_run(small):
-    assert bpy.ops.tetraview.preview_cutout() == {"FINISHED"}
-    shown = small.status.views()
-    assert all(Path(path).is_file() for path in shown.values())
+    assert bpy.ops.tetraview.paint_views() == {"FINISHED"}
+    shown = small.settings.strip.folder
+    assert small.settings.strip.is_whole()
     assert len(bpy.data.objects) == 0
     run = start(small)
-    assert run.task._request.views_dir == str(Path(shown["front"]).parent)
+    assert run.task._request.views_dir == shown
     assert tick_until(run, lambda: small.status.phase not in ("", "photos")) == {"RUNNING_MODAL"}
     bpy.ops.tetraview.cancel()
     tick_until(run, lambda: False)
-    assert small.status.views() == shown
+    assert small.settings.strip.folder == shown
 
 
 def test_switching_off_in_the_middle_stops_the_engine(small):
@@ -236,6 +241,6 @@ def test_nothing_is_written_into_the_package_folder(ext, photos):
         return {path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
     before = listing()
-    assert bpy.ops.tetraview.preview_cutout() == {"FINISHED"}
+    assert bpy.ops.tetraview.paint_views() == {"FINISHED"}
     assert listing() == before
-    assert ROOT not in Path(ext.status.views_dir).resolve().parents
+    assert ROOT not in Path(ext.settings.strip.folder).resolve().parents

@@ -17,7 +17,7 @@ from .conftest import PHOTOS
 def built(ext, tmp_path):
     asset, arrays = write_sphere_asset(ext, tmp_path)
     request = ext.module("engine.types").GenerateRequest(photos=PHOTOS, output_dir=str(tmp_path), seed=5)
-    return ext.module("operators.mesh_builder").build_object(asset, request, "Ball"), arrays, request
+    return ext.module("operators.mesh_builder").build_object(asset, request, "Ball", PHOTOS), arrays, request
 
 
 def corner_uvs(mesh) -> np.ndarray:

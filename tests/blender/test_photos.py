@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import bpy
 import pytest
 
@@ -17,14 +19,14 @@ from .conftest import PHOTOS
     ],
 )
 def test_sides_are_told_by_the_words_in_the_names(ext, names):
-    assigned = ext.module("operators.properties").assign_by_name([f"/photos/back of house/{name}" for name in names])
+    assigned = ext.module("operators.names").assign_by_name([f"/photos/back of house/{name}" for name in names])
     assert set(assigned) == {"front", "right", "back", "left"}
     assert len(set(assigned.values())) == 4
     assert all(any(word in assigned["back"].rpartition("/")[2].lower() for word in ("back", "rear", "hinten")) for _ in [0])
 
 
 def test_a_name_that_tells_nothing_or_two_sides_is_left_out(ext):
-    assign = ext.module("operators.properties").assign_by_name
+    assign = ext.module("operators.names").assign_by_name
     assert assign(["a/front.png", "b/front.png", "bright.png", "front_left.png", "IMG_1.jpg", "right.png"]) == {
         "right": "right.png"
     }
@@ -39,7 +41,7 @@ def test_a_name_that_tells_nothing_or_two_sides_is_left_out(ext):
     ],
 )
 def test_the_object_is_named_by_what_the_photos_share(ext, names, expected):
-    assert ext.module("operators.properties").name_from_photos({name: f"/x/{name}.png" for name in names}) == expected
+    assert ext.module("operators.names").name_from_photos({name: f"/x/{name}.png" for name in names}) == expected
 
 
 def test_choose_photos_fills_the_slots(ext):
@@ -63,13 +65,29 @@ def test_choose_swap_and_clear_one_photo(ext):
     assert ext.settings.photos() == {}
 
 
-def test_a_changed_photo_or_method_forgets_the_cut_outs(ext, photos):
-    for change in (lambda: setattr(ext.settings, "left", photos["right"]), lambda: setattr(ext.settings, "cutout", "plain")):
-        ext.status.show_views("/views", photos, ("The front photo is blurred.",), "key")
-        assert ext.status.views() == photos
+def test_a_changed_photo_or_method_makes_the_strip_another_ones(ext, photos, tmp_path):
+    settings, views = ext.settings, ext.module("operators.views")
+    for name in PHOTOS:
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    copy = tmp_path / "photo.png"
+    copy.write_bytes(b"")
+    settings.front = str(copy)
+
+    def cut():
+        settings.strip.show(str(tmp_path), settings.views_key(), views.photos_stamp(settings.photos()))
+
+    for change in (lambda: setattr(settings, "left", photos["right"]), lambda: setattr(settings, "cutout", "plain")):
+        cut()
+        assert views.strip_is_usable(settings)
         change()
-        assert ext.status.views() == {}
-        assert ext.status.warnings == ext.status.views_dir == ""
+        assert not settings.strip_is_current()
+    cut()
+    os.utime(copy, (1, 1))
+    assert settings.strip_is_current()  # by all the panel knows
+    assert not views.strip_is_usable(settings)
+    settings.prompt, settings.seed = "with four photos nothing is painted", 9
+    cut_key = settings.strip.key
+    assert settings.views_key() == cut_key
 
 
 def test_presets_set_the_budget_and_follow_it(ext):
@@ -95,6 +113,6 @@ def test_settings_become_a_request_and_come_back_from_it(ext, photos):
 
 
 def test_thumbnails_are_of_files_that_exist(ext, tmp_path):
-    icon_of = ext.module("panels.thumbnails").icon_of
+    icon_of = ext.module("operators.pictures").icon_of
     assert icon_of(PHOTOS["front"]) == icon_of(PHOTOS["front"])
     assert icon_of(str(tmp_path / "nothing.png")) == 0

@@ -65,7 +65,7 @@ def test_every_operator_and_panel_has_a_name_and_a_description(ext):
     assert bpy.types.TETRAVIEW_PT_main.bl_category == "Tetraview"
 
 
-@pytest.mark.parametrize("operator", ["generate", "preview_cutout", "cancel", "regenerate", "orbit_close", "select_result"])
+@pytest.mark.parametrize("operator", ["generate", "paint_views", "cancel", "regenerate", "orbit_close", "select_result"])
 def test_poll_answers_in_an_empty_scene(ext, operator):
-    expected = operator in {"generate", "preview_cutout"}
+    expected = operator in {"generate", "paint_views"}
     assert getattr(bpy.ops.tetraview, operator).poll() is expected

@@ -9,14 +9,12 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from .conftest import PHOTOS
 
-
-def test_missing_photos_are_named(ext):
-    ext.settings.front = PHOTOS["front"]
-    with pytest.raises(RuntimeError, match="right and back and left view"):
-        bpy.ops.tetraview.generate()
-    assert "right" in ext.status.error
+@pytest.mark.parametrize("operator", ["generate", "paint_views", "variations"])
+def test_nothing_to_start_from_is_said(ext, operator):
+    with pytest.raises(RuntimeError, match="write a prompt, or choose at least one photo"):
+        getattr(bpy.ops.tetraview, operator)()
+    assert "prompt" in ext.status.error
     assert bpy.ops.tetraview.dismiss() == {"FINISHED"}
     assert ext.status.error == ""
 
@@ -29,7 +27,7 @@ def test_an_engine_that_is_not_installed_comes_with_its_button(ext, photos, monk
     with pytest.raises(RuntimeError, match="not installed yet"):
         bpy.ops.tetraview.generate()
     assert ext.status.error_fix == "tetraview.install_engine"
-    assert ext.status.error_fix in ext.module("panels.sidebar").FIXES
+    assert ext.status.error_fix in ext.module("panels.job").FIXES
 
 
 def test_an_engine_python_that_does_not_exist_is_named(ext, photos, monkeypatch):
@@ -38,7 +36,7 @@ def test_an_engine_python_that_does_not_exist_is_named(ext, photos, monkeypatch)
     preferences.engine_python = "/nowhere/python"
     try:
         with pytest.raises(RuntimeError, match="/nowhere/python"):
-            bpy.ops.tetraview.preview_cutout()
+            bpy.ops.tetraview.paint_views()
     finally:
         preferences.engine_python = ""
 
@@ -48,7 +46,7 @@ def test_a_broken_photo_is_named(ext, photos, tmp_path):
     broken.write_bytes(b"no picture")
     ext.settings.left = str(broken)
     with pytest.raises(RuntimeError, match="broken_left"):
-        bpy.ops.tetraview.preview_cutout()
+        bpy.ops.tetraview.paint_views()
 
 
 def test_offline_the_engine_is_not_installed_but_cut_outs_work(ext, photos):
@@ -56,8 +54,8 @@ def test_offline_the_engine_is_not_installed_but_cut_outs_work(ext, photos):
     with pytest.raises(RuntimeError, match="Allow Online Access"):
         bpy.ops.tetraview.install_engine(consent=True)
     assert ext.status.error_fix == "preferences.system"
-    assert ext.status.error_fix in ext.module("panels.sidebar").FIXES
-    assert bpy.ops.tetraview.preview_cutout() == {"FINISHED"}
+    assert ext.status.error_fix in ext.module("panels.job").FIXES
+    assert bpy.ops.tetraview.paint_views() == {"FINISHED"}
 
 
 def test_nothing_is_installed_without_consent(ext, monkeypatch):
@@ -100,7 +98,7 @@ def test_installing_reports_progress_and_ends_in_words(ext, monkeypatch, ending)
     while state == {"RUNNING_MODAL"} and time.monotonic() < deadline:
         state = run.tick(bpy.context)
     expected = {
-        "done": ({"FINISHED"}, "The engine is installed: choose four photos and press Generate."),
+        "done": ({"FINISHED"}, "The engine is installed: write a prompt, or choose photos."),
         "cancelled": ({"CANCELLED"}, "Install engine: cancelled."),
         "failed": ({"CANCELLED"}, "The package index cannot be reached."),
     }

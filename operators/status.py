@@ -1,0 +1,61 @@
+"""What the panel shows of the job that runs, or of the last one: `WindowManager.tetraview`. Neither saved nor undone."""
+
+import json
+
+import bpy
+from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
+
+from . import history, player, session
+
+
+class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
+    """State of a job and of the engine."""
+
+    running: BoolProperty(get=lambda self: session.is_busy())
+    cancelling: BoolProperty()
+    kind: StringProperty()
+    phase: StringProperty()
+    message: StringProperty()
+    fraction: FloatProperty(min=0.0, max=1.0)
+    eta_s: FloatProperty(default=-1.0)
+    error: StringProperty()
+    error_fix: StringProperty()
+    report: StringProperty()
+    note: StringProperty()
+    result_object: StringProperty()
+    result_folder: StringProperty()
+    painting: StringProperty()  # JSON: view -> picture of it so far
+    painting_step: IntProperty()
+    painting_steps: IntProperty()
+    orbit_playing: BoolProperty(get=lambda self: player.is_playing())
+    engine_ready: BoolProperty(get=lambda self: session.engine_problem() == "")
+    engine_problem: StringProperty(get=lambda self: session.engine_problem())
+
+    def begin(self, kind: str) -> None:
+        """Show a job that starts: the last one's error and message go."""
+        self.kind, self.phase, self.message, self.fraction, self.eta_s = kind, "", "Starting", 0.0, -1.0
+        self.cancelling = False
+        self.show_painting({}, 0, 0)
+        self.clear_error()
+        self.note = ""
+
+    def clear_error(self) -> None:
+        """Take away the error box."""
+        self.error = self.error_fix = ""
+
+    def show_painting(self, paths, step: int, steps: int) -> None:
+        """Show how far the views are that are being painted; no paths: none is."""
+        self.painting = json.dumps(dict(paths)) if paths else ""
+        self.painting_step, self.painting_steps = step, steps
+
+    def painted_so_far(self) -> dict[str, str]:
+        """Picture of each view that is being painted, keyed by view."""
+        return json.loads(self.painting) if self.painting and self.running else {}
+
+    def prompts(self) -> list[str]:
+        """Earlier prompts, newest first."""
+        return history.prompts()
+
+    def orbit_frame(self, frames) -> str:
+        """The one of these frames to show now."""
+        return player.current(frames)

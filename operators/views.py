@@ -1,0 +1,264 @@
+"""Prompt or photos -> four views: the jobs behind the view strip, and how a job's views become the scene's strip."""
+
+import dataclasses
+import os
+import random
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ..engine.errors import EngineStoppedError, InvalidRequestError
+from ..engine.library import new_job_folder
+from ..engine.types import VIEW_NAMES, GenerateRequest, Preview, Views
+from . import history, pictures, session
+from .names import name_from_photos, name_from_prompt
+from .photos import IMAGE_FILTER, VIEW_ITEMS
+from .properties import SEED_LIMIT
+from .task import Task, TaskOperator
+
+HIDDEN = {"HIDDEN", "SKIP_SAVE"}
+
+
+def random_seed() -> int:
+    """A seed nobody has used."""
+    return random.SystemRandom().randrange(SEED_LIMIT)
+
+
+def photos_stamp(photos) -> str:
+    """When the photos were last written; changes when one does."""
+    return " ".join(str(os.stat(path).st_mtime_ns) if os.path.isfile(path) else "gone" for _, path in sorted(photos.items()))
+
+
+def object_name(settings) -> str:
+    """What to call the object: the artist's name for it, else from the photos' names, else from the prompt."""
+    name = settings.object_name.strip() or (name_from_photos(settings.photos()) if settings.photos() else "Object")
+    return name if name != "Object" else name_from_prompt(settings.prompt)
+
+
+def strip_is_usable(settings) -> bool:
+    """Whether the mesh can be made from the strip as it is: it stands for the settings, and its files are all there."""
+    strip = settings.strip
+    if not settings.strip_is_current() or not strip.is_whole():
+        return False
+    return len(strip.locked()) == len(VIEW_NAMES) or strip.stamp == photos_stamp(settings.photos())
+
+
+def unlocked_request(context, settings) -> GenerateRequest:
+    """The request that makes every view anew but for the locked ones of the strip; no folder yet."""
+    request, strip = settings.request(context, ""), settings.strip
+    locked = strip.locked() if strip.is_whole() else ()
+    if not locked:
+        return request
+    anew = [name for name in VIEW_NAMES if name not in locked]
+    photos = {name: request.photos[name] for name in anew if name in request.photos}
+    return dataclasses.replace(
+        request,
+        photos=photos,
+        views_dir=strip.folder,
+        replace=tuple(photos),
+        repaint=tuple(name for name in anew if name not in photos),
+    )
+
+
+def last_phase(request: GenerateRequest) -> str:
+    """The phase after which its four views are whole."""
+    return "views" if request.painted else "photos"
+
+
+class StripTask(Task):
+    """A job whose four views become the strip of the scene it was started in. The old strip stays until they are whole."""
+
+    kind = "VIEWS"
+    title = "Paint views"
+    _request: GenerateRequest
+
+    def watch(self, context) -> None:
+        """Remember the scene and what its settings are now; call it first in `begin`."""
+        settings = context.scene.tetraview
+        self._scene_name = context.scene.name
+        self._key, self._stamp = settings.views_key(), photos_stamp(settings.photos())
+        self._shown = False
+
+    def submit(self, request: GenerateRequest, label: str, stop_after: str | None):
+        """Give the request a folder of its own, and start it."""
+        request.check()
+        self._request = dataclasses.replace(request, output_dir=str(new_job_folder(session.home(), label)))
+        job = session.engine().submit(self._request, stop_after=stop_after)
+        if request.painted:
+            history.remember(request.prompt)
+        return job
+
+    def scene(self, context):
+        """The scene the job was started in; the present one if that is gone."""
+        return bpy.data.scenes.get(self._scene_name) or context.scene
+
+    def handle(self, context, event):
+        status = context.window_manager.tetraview
+        if isinstance(event, Preview):
+            pictures.read_now(event.paths.values())
+            status.show_painting(event.paths, event.step, event.steps)
+        elif isinstance(event, Views):
+            pictures.read_now(event.paths.values())
+            status.show_painting({}, 0, 0)
+            if self.makes_views():
+                self.keep_views(context, event)
+
+    def makes_views(self) -> bool:
+        """Whether the job's views are other ones than those it began from."""
+        request = self._request
+        return request.views_dir is None or bool(request.painted or request.flip or request.replace)
+
+    def keep_views(self, context, event: Views) -> None:
+        """Make the job's views the strip."""
+        folder = os.path.dirname(event.paths[VIEW_NAMES[0]])
+        self.scene(context).tetraview.strip.show(folder, self._key, self._stamp, event.warnings)
+        self._shown = True
+
+    def finish(self, context):
+        if not self._shown:
+            raise EngineStoppedError("The engine ended without views: copy the report and send it to us.")
+        count = len(self.scene(context).tetraview.strip.warnings.splitlines())
+        return "The views are ready." if not count else f"The views are ready, with {count} warning{'s' if count > 1 else ''}."
+
+
+class PaintTask(StripTask):
+    """Every view that is not locked: painted from the prompt, or cut out of its photo.
+
+    Args:
+        seed: A new seed for the scene's settings; None to keep theirs.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._seed = seed
+
+    def begin(self, context):
+        settings = context.scene.tetraview
+        if settings.strip.is_whole() and len(settings.strip.locked()) == len(VIEW_NAMES):
+            raise InvalidRequestError("All four views are locked: unlock those to paint.")
+        if self._seed is not None:
+            settings.seed = self._seed
+        self.watch(context)
+        request = unlocked_request(context, settings)
+        return self.submit(request, f"{object_name(settings)} views", last_phase(request))
+
+
+class EditTask(StripTask):
+    """One view of the strip is changed, the others stay byte for byte.
+
+    Args:
+        view: Its name.
+        edit: "repaint", "flip" or "replace".
+        photo: Path of the photo, for "replace".
+    """
+
+    def __init__(self, view: str, edit: str, photo: str = "") -> None:
+        self._view, self._edit, self._photo = view, edit, photo
+        self.title = {"repaint": "Re-roll", "flip": "Flip", "replace": "Replace"}[edit]
+
+    def begin(self, context):
+        settings = context.scene.tetraview
+        if not settings.strip.is_whole():
+            raise InvalidRequestError("The views are gone from the disk: paint them again.")
+        self.watch(context)
+        request = dataclasses.replace(
+            settings.request(context, ""),
+            photos={self._view: self._photo} if self._photo else {},
+            views_dir=settings.strip.folder,
+            **{self._edit: (self._view,)},
+        )
+        if self._edit == "repaint":
+            request = dataclasses.replace(request, seed=random_seed())
+        return self.submit(request, f"{object_name(settings)} {self._edit} {self._view}", last_phase(request))
+
+
+class StripOperator(TaskOperator):
+    """Mixin of the operators that need a strip."""
+
+    @classmethod
+    def poll(cls, context):
+        if not context.scene.tetraview.strip.folder:
+            cls.poll_message_set("Paint the views first")
+            return False
+        return super().poll(context)
+
+
+class TETRAVIEW_OT_paint_views(TaskOperator, bpy.types.Operator):
+    """Make the four views and look at them before any time is spent on the mesh; locked ones stay"""
+
+    bl_idname = "tetraview.paint_views"
+    bl_label = "Paint Views"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def make_task(self, context):
+        return PaintTask()
+
+
+class TETRAVIEW_OT_reroll_views(StripOperator, bpy.types.Operator):
+    """Paint the views that are not locked once more, with a new seed"""
+
+    bl_idname = "tetraview.reroll_views"
+    bl_label = "Re-roll All"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def make_task(self, context):
+        return PaintTask(random_seed())
+
+
+class TETRAVIEW_OT_reroll_view(StripOperator, bpy.types.Operator):
+    """Paint this view once more, so that it fits the other three; they stay as they are"""
+
+    bl_idname = "tetraview.reroll_view"
+    bl_label = "Re-roll View"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
+
+    def make_task(self, context):
+        return EditTask(self.view, "repaint")
+
+
+class TETRAVIEW_OT_flip_view(StripOperator, bpy.types.Operator):
+    """Mirror this view left to right"""
+
+    bl_idname = "tetraview.flip_view"
+    bl_label = "Flip View"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
+
+    def make_task(self, context):
+        return EditTask(self.view, "flip")
+
+
+class TETRAVIEW_OT_replace_view(StripOperator, bpy.types.Operator):
+    """Take this view from a photo instead"""
+
+    bl_idname = "tetraview.replace_view"
+    bl_label = "Replace by Photo"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=IMAGE_FILTER, options={"HIDDEN"})
+
+    def make_task(self, context):
+        return EditTask(self.view, "replace", bpy.path.abspath(self.filepath))
+
+    def invoke(self, context, event):
+        self._asked = True
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context):
+        if getattr(self, "_asked", False) and not bpy.app.background:
+            return self.start_modal(context)
+        return TaskOperator.execute(self, context)
+
+
+CLASSES = (
+    TETRAVIEW_OT_paint_views,
+    TETRAVIEW_OT_reroll_views,
+    TETRAVIEW_OT_reroll_view,
+    TETRAVIEW_OT_flip_view,
+    TETRAVIEW_OT_replace_view,
+)
