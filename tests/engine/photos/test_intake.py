@@ -7,7 +7,7 @@ from PIL import Image
 from tetraview.engine.cameras import RIG_FOVY_DEG, project, rig_c2w
 from tetraview.engine.errors import PhotoError
 from tetraview.engine.photos.checks import check_views
-from tetraview.engine.photos.framing import FILL, frame_views, is_rig, subject_box
+from tetraview.engine.photos.framing import FILL, frame_beside, frame_views, is_rig, resized, subject_box
 from tetraview.engine.photos.intake import prepare_views
 from tetraview.engine.photos.silhouettes import coherence
 from tetraview.engine.types import VIEW_NAMES
@@ -207,8 +207,98 @@ def test_a_photo_of_nothing_is_an_error(tmp_path):
         prepare_views(saved(tmp_path, photos_with(clear)))
 
 
-def test_missing_views_are_named(tmp_path):
-    paths = saved(tmp_path, rig_views(64))
-    del paths["back"], paths["left"]
-    with pytest.raises(PhotoError, match="No photo for the back and left view"):
-        prepare_views(paths)
+def test_no_photos_at_all_is_an_error():
+    with pytest.raises(PhotoError, match="choose at least one"):
+        prepare_views({})
+
+
+SUBSETS = [("front",), ("left",), ("front", "back"), ("front", "right"), ("right", "left"), ("front", "right", "back")]
+
+
+@pytest.mark.parametrize("given", SUBSETS)
+def test_fewer_views_from_the_rig_pass_unchanged(given):
+    views = rig_views(size=(0.55, 0.5, 0.65))
+    framed = frame_views({name: views[name] for name in given}, 256)
+    assert list(framed) == [name for name in VIEW_NAMES if name in given]
+    assert all(np.array_equal(framed[name], views[name]) for name in given)
+
+
+@pytest.mark.parametrize("given", SUBSETS)
+@pytest.mark.parametrize("size", [(0.5, 0.5, 0.6), (0.55, 0.35, 0.7)])
+def test_fewer_hand_held_photos_return_to_the_rig(size, given):
+    """As with four: up to one common scale. What depth an unseen side has is a guess, which moves the middle by a little."""
+    truth = rig_views(size=size)
+    framed = frame_views({name: view for name, view in hand_held(truth, 1).items() if name in given}, 256)
+    wanted = {name: edges(truth[name]) - 128 for name in given}
+    found = {name: edges(framed[name]) - 128 for name in given}
+    scale = np.ptp(found[given[0]][:2]) / np.ptp(wanted[given[0]][:2])
+    for name in given:
+        assert np.abs(found[name] - scale * wanted[name]).max() <= 6, name
+    rows, columns = np.nonzero(np.max([view[..., 3] for view in framed.values()], 0) >= 128)
+    assert np.hypot(rows - 127.5, columns - 127.5).max() / 128 == pytest.approx(FILL, abs=0.02)
+
+
+@pytest.mark.parametrize("where", [(0.5, 0, 0), (1.0, 30, 0), (1.0, 0, 36)])
+def test_one_view_that_lies_as_no_render_does_is_framed(where):
+    view = placed(rig_views(size=(0.45, 0.4, 0.5))["front"], 256, 256, *where)
+    framed = frame_views({"front": view}, 256)["front"]
+    assert not np.array_equal(framed, view)
+    top, bottom, left, right = edges(framed) - 128
+    assert abs(left + right) <= 4 and abs(top + bottom) <= 20
+
+
+def test_a_photo_beside_framed_views_is_as_large_as_the_opposite_one():
+    truth = rig_views(size=(0.5, 0.3, 0.6))
+    photo = hand_held(truth, 2)["left"]
+    framed = frame_beside({"left": photo}, {name: truth[name] for name in ("front", "right", "back")})
+    assert list(framed) == ["left"] and np.abs(edges(framed["left"]) - edges(truth["left"])).max() <= 2
+
+
+def test_a_photo_beside_neighbours_alone_is_as_high_as_they_are():
+    truth = rig_views(size=(0.5, 0.5, 0.6))
+    photo = hand_held(truth, 2)["left"]
+    framed = frame_beside({"left": photo}, {"front": truth["front"], "right": np.zeros_like(truth["right"])})["left"]
+    assert framed.shape == truth["front"].shape
+    assert np.abs(edges(framed) - edges(truth["left"])).max() <= 3
+
+
+def test_a_lopsided_view_is_mirrored_by_the_one_behind_it():
+    box = np.zeros((256, 256, 4), np.uint8)
+    box[60:200, 90:200] = 255
+    framed = frame_beside({"back": box[50:210, 80:210]}, {"front": box})["back"]
+    assert np.abs(edges(framed) - (60, 200, 56, 166)).max() <= 1
+
+
+def test_a_render_beside_its_fellows_is_left_as_it_is():
+    truth = rig_views(size=(0.5, 0.3, 0.6))
+    larger = resized(truth["left"], 512)
+    others = {name: truth[name] for name in ("front", "right", "back")}
+    assert np.array_equal(frame_beside({"left": truth["left"]}, others)["left"], truth["left"])
+    assert np.abs(edges(frame_beside({"left": larger}, others)["left"]) - edges(truth["left"])).max() <= 1
+
+
+def test_framing_beside_nothing_is_refused():
+    view = rig_views()["front"]
+    with pytest.raises(ValueError, match="show something"):
+        frame_beside({"front": view}, {"back": np.zeros_like(view)})
+    with pytest.raises(ValueError, match="got none"):
+        frame_views({})
+
+
+def test_two_photos_become_two_views(tmp_path):
+    photos = {name: photograph(view, "gradient") for name, view in hand_held(rig_views()).items() if name in ("front", "right")}
+    steps = []
+    prepared = prepare_views(saved(tmp_path, photos), view_px=128, on_progress=lambda f, m: steps.append((f, m)))
+    assert list(prepared.images) == ["front", "right"] and prepared.warnings == ()
+    assert [m for _, m in steps][:2] == ["Cutting out the front view", "Cutting out the right view"] and steps[-1][0] == 1.0
+    heights = [np.ptp(edges(view)[:2]) for view in prepared.images.values()]
+    assert max(heights) / min(heights) < 1.12
+
+
+def test_photos_beside_views_take_their_size(tmp_path):
+    photos = {"left": photograph(hand_held(rig_views())["left"], "plain")}
+    truth = rig_views(192)
+    prepared = prepare_views(saved(tmp_path, photos), view_px=64, beside={"right": truth["right"]})
+    assert prepared.images["left"].shape == (192, 192, 4)
+    alone = prepare_views(saved(tmp_path, photos), view_px=64, beside={"right": np.zeros((192, 192, 4), np.uint8)})
+    assert alone.images["left"].shape == (64, 64, 4)  # nothing to be seen beside it
