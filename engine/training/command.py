@@ -102,7 +102,7 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     from .reconstructor import TrainConfig, Trainer, mesh_stage, train
     from .view_cache import CacheConfig, ViewCache
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     data, out = Path(args.data), Path(args.out)
     views = Path(args.cache) if args.cache else out / "views"
     cache_config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)

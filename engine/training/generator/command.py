@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InvalidRequestError: Packs, weights or packages are missing, or a cache is of other settings.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     if not sorted(Path(args.data).glob("train_*.npz")):
         raise InvalidRequestError(f"No train_*.npz in {args.data}: give --data the folder of the object packs.")
     try:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     from .distill import distill
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     if args.threads:
         torch.set_num_threads(args.threads)
     scores = distill(Path(args.sentence_encoder), Path(args.wordnet), Path(args.data), Path(args.out) / "text")

@@ -43,7 +43,8 @@ def write_pack(path: Path, objects: list[dict]) -> list[dict]:
         for key, values in (("pos", item["verts"]), ("uv", item["uvs"])):
             columns[key].append(np.diff(values, axis=0, prepend=np.zeros((1, values.shape[1]), np.int64)))
         tri.append(np.array(codes, np.int64))
-        metas.append({"id": item["id"], "mode": item["mode"], "nv": len(order), "nf": len(faces), "nt": len(buffer.getvalue())})
+        sizes = {"nv": len(order), "nf": len(faces), "nt": len(buffer.getvalue())}
+        metas.append({**item.get("meta", {}), "id": item["id"], "mode": item["mode"], **sizes})
         written.append(item)
     members = {
         key: b"".join(_split_bytes(_zigzag(column)) for column in np.concatenate(steps).T) for key, steps in columns.items()
