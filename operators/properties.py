@@ -156,6 +156,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         description="Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
         default=True,
     )
+    variation_count: IntProperty(name="Variations", description="How many to choose from", default=4, min=2, max=12, soft_max=6)
     strip: PointerProperty(type=TETRAVIEW_PG_strip)
     front: _photo_property("front", "its front")
     right: _photo_property("right", "its right side: the camera stands on +X, a quarter turn counter-clockwise from the front")

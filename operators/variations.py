@@ -121,10 +121,10 @@ class TETRAVIEW_OT_variations(TaskOperator, bpy.types.Operator):
     bl_label = "Variations"
     bl_options = {"REGISTER", "UNDO"}
 
-    count: IntProperty(name="Count", default=4, min=2, max=12)
+    count: IntProperty(name="Count", description="0 for what the panel says", default=0, min=0, max=12, options={"SKIP_SAVE"})
 
     def make_task(self, context):
-        return VariationsTask(self.count)
+        return VariationsTask(self.count or context.scene.tetraview.variation_count)
 
 
 class TETRAVIEW_OT_choose_variation(bpy.types.Operator):

@@ -155,6 +155,13 @@ class EditTask(StripTask):
         self._view, self._edit, self._photo = view, edit, photo
         self.title = {"repaint": "Re-roll", "flip": "Flip", "replace": "Replace"}[edit]
 
+    def keep_views(self, context, event):
+        settings = self.scene(context).tetraview
+        if self._photo and settings.source == "PHOTOS":  # it is this side's photo from now on
+            setattr(settings, self._view, self._photo)
+            self._key, self._stamp = settings.views_key(), photos_stamp(settings.photos())
+        StripTask.keep_views(self, context, event)
+
     def begin(self, context):
         settings = context.scene.tetraview
         if not settings.strip.is_whole():

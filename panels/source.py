@@ -1,9 +1,12 @@
 """The top of the panel: what the views are made from, a prompt or photos."""
 
+import os
+
 import bpy
 
 from ..operators.properties import VIEW_NAMES, icon_of
 
+DICE = os.path.join(os.path.dirname(__file__), "dice.png")
 SLOT_SCALE = 2.6
 LONGEST_ENTRY = 60
 
@@ -58,7 +61,7 @@ def _draw_prompt(layout, settings) -> None:
     row.prop(settings, "style", expand=True)
     row = layout.row(align=True)
     row.prop(settings, "seed")
-    row.operator("tetraview.dice", text="", icon="FILE_REFRESH")
+    row.operator("tetraview.dice", text="", icon_value=icon_of(DICE))
 
 
 def _draw_painting(layout, settings, enabled) -> None:
@@ -74,6 +77,7 @@ def _draw_painting(layout, settings, enabled) -> None:
     column.prop(settings, "guidance")
     column.prop(settings, "object_size")
     column.prop(settings, "use_examples")
+    column.prop(settings, "variation_count")
 
 
 def _draw_photos(layout, settings) -> None:

@@ -24,14 +24,9 @@ def draw_strip(layout, context) -> None:
     if not settings.strip.folder and not painting:
         return
     header, body = layout.panel("TETRAVIEW_strip")
-    header.label(text="Views", icon="MESH_GRID")
+    header.label(text="Views", icon="IMAGE_REFERENCE")
     if body is None:
         return
-    tools = body.row(align=True)
-    tools.enabled = not status.running and settings.strip.folder != ""
-    tools.operator("tetraview.reroll_views", icon="FILE_REFRESH")
-    tools.operator("tetraview.variations", text="4 Variations").count = 4
-    tools.operator("tetraview.variations", text="6").count = 6
     grid = body.grid_flow(row_major=True, columns=2, even_columns=True, even_rows=True, align=False)
     for name in VIEW_NAMES:
         _draw_tile(grid.box(), settings.strip, status, name, painting.get(name, ""))
@@ -43,10 +38,17 @@ def draw_strip(layout, context) -> None:
 def _draw_paint(layout, settings, status) -> None:
     painted = settings.source == "PROMPT" or bool(missing_views(settings))
     something = settings.prompt.strip() if settings.source == "PROMPT" else len(missing_views(settings)) < len(VIEW_NAMES)
-    row = layout.row()
+    column = layout.column(align=True)
+    column.enabled = bool(something) and status.engine_ready and not status.running
+    row = column.row(align=True)
     row.scale_y = 1.6
-    row.enabled = bool(something) and status.engine_ready and not status.running
     row.operator("tetraview.paint_views", text="Paint Views" if painted else "Cut Out Views", icon="BRUSH_DATA")
+    if painted:
+        row = column.row(align=True)
+        again = row.row(align=True)
+        again.enabled = settings.strip.folder != ""
+        again.operator("tetraview.reroll_views", icon="FILE_REFRESH")
+        row.operator("tetraview.variations", icon="MESH_GRID")
 
 
 def _draw_tile(box, strip, status, name, so_far) -> None:

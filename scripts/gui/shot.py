@@ -1,7 +1,8 @@
-"""Runs inside a Blender window: install the extension, choose four photos, generate, take a picture of the screen, quit.
+"""Runs inside a Blender window: install the extension, press its buttons, take a picture of the screen, quit.
 
-    blender --factory-startup --python shot.py -- EXTENSION.zip PHOTOS PICTURE.png
+    blender --factory-startup --python shot.py -- EXTENSION.zip PHOTOS PICTURE.png [PROMPT [LAST]]
 
+With a prompt: its views, the orbit preview, the mesh; LAST ("views" or "orbit") ends earlier. Without: the mesh of the photos.
 A Blender with a window does not quit when its script fails, so every step is guarded. The picture is taken by ImageMagick of
 the whole virtual screen: Blender's own screenshot operator writes black under software GL.
 """
@@ -16,7 +17,8 @@ from pathlib import Path
 import bpy
 from mathutils import Quaternion
 
-ZIP, PHOTOS, PICTURE = sys.argv[sys.argv.index("--") + 1 :]
+ZIP, PHOTOS, PICTURE, *REST = sys.argv[sys.argv.index("--") + 1 :]
+PROMPT, LAST = [*REST, "", ""][:2]
 LIMIT_S = 300.0
 started = time.monotonic()
 
@@ -41,6 +43,9 @@ def prepare():
     space.show_region_ui = True
     space.shading.type, space.shading.color_type, space.shading.light = "SOLID", "TEXTURE", "STUDIO"
     space.overlay.show_cursor = False
+    if PROMPT:
+        bpy.context.scene.tetraview.prompt = PROMPT
+        return 1.0
     for name in ("front", "right", "back", "left"):
         (path,) = Path(PHOTOS).glob(f"*{name}.*")
         setattr(bpy.context.scene.tetraview, name, str(path))
@@ -54,18 +59,23 @@ def show_tab():
     return 1.0
 
 
-def generate():
-    window, area, region, _ = view_3d()
-    with bpy.context.temp_override(window=window, area=area, region=region):
-        say("generate", bpy.ops.tetraview.generate("INVOKE_DEFAULT"))
-    return 1.0
+def press(operator):
+    """A step that presses a button as the artist does: the job runs on behind the window."""
+
+    def step():
+        window, area, region, _ = view_3d()
+        with bpy.context.temp_override(window=window, area=area, region=region):
+            say(operator, getattr(bpy.ops.tetraview, operator)("INVOKE_DEFAULT"))
+        return 1.0
+
+    return step
 
 
 def wait():
     status = bpy.context.window_manager.tetraview
     if status.running and time.monotonic() - started < LIMIT_S:
         return None
-    if status.error or status.running or not status.result_object:
+    if status.error or status.running:
         Path(PICTURE).with_name("failed").write_text(status.error or "no result in time")
     say(status.note, status.error)
     return 0.5
@@ -94,7 +104,14 @@ def finish():
     return 1.0
 
 
-STEPS = [prepare, show_tab, generate, wait, frame, shoot, finish]
+STEPS = [prepare, show_tab]
+if PROMPT:
+    STEPS += [press("paint_views"), wait]
+if PROMPT and LAST != "views":
+    STEPS += [press("orbit_views"), wait]
+if not LAST:
+    STEPS += [press("generate"), wait, frame]
+STEPS += [shoot, finish]
 
 
 def tick():

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# usage: take_shot.sh FOLDER PICTURE    Screenshot of the extension in a real Blender window, in the root made by make_root.sh.
+# usage: take_shot.sh FOLDER PICTURE [PROMPT [LAST]]    Screenshot of the extension in a real Blender window, in the root of make_root.sh.
 #
-# The newest zip in dist/ is installed as an artist would, the demo's photos are chosen, and Generate runs with the engine of
-# .venv, which the guest sees read-only. All mounts live in a private mount namespace and go with it.
+# The newest zip in dist/ is installed as an artist would; then the demo's photos are chosen, or the prompt is written, and the
+# buttons are pressed, with the engine of .venv, which the guest sees read-only (and the generator of TETRAVIEW_GENERATOR, if
+# that is set). All mounts live in a private mount namespace and go with it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(realpath "${1:?usage: take_shot.sh FOLDER PICTURE}")
-picture=$(realpath -m "${2:?usage: take_shot.sh FOLDER PICTURE}")
+root=$(realpath "${1:?usage: take_shot.sh FOLDER PICTURE [PROMPT [LAST]]}")
+picture=$(realpath -m "${2:?usage: take_shot.sh FOLDER PICTURE [PROMPT [LAST]]}")
+prompt=${3:-}
+last=${4:-}
 project=$(cd "$here/../.." && pwd)
 engine=${TETRAVIEW_ENGINE_PYTHON:-$project/.venv/bin/python}
 venv=$(cd "$(dirname "$engine")/.." && pwd)
@@ -17,7 +20,12 @@ mkdir -p "$probe/photos"
 cp "$(ls -t "$project"/dist/tetraview-*.zip | head -1)" "$probe/tetraview.zip"
 cp "$here/shot.py" "$probe/"
 cp "$project"/docs/demo/photos/* "$probe/photos/"
-export root engine venv base
+generator=
+if [ -n "${TETRAVIEW_GENERATOR:-}" ]; then
+    cp -r "$TETRAVIEW_GENERATOR" "$probe/generator"
+    generator=/probe/generator
+fi
+export root engine venv base prompt last generator
 unshare --mount --propagation private bash -euo pipefail <<'INSIDE'
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
@@ -28,9 +36,9 @@ for folder in "$venv" "$base"; do
     mount -o remount,bind,ro "$root$folder"
 done
 chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 LIBGL_ALWAYS_SOFTWARE=1 \
-    BLENDER_USER_RESOURCES=/probe/user TETRAVIEW_HOME=/probe/home TETRAVIEW_ENGINE_PYTHON="$engine" \
+    BLENDER_USER_RESOURCES=/probe/user TETRAVIEW_HOME=/probe/home TETRAVIEW_ENGINE_PYTHON="$engine" TETRAVIEW_GENERATOR="$generator" \
     timeout --kill-after=10 400 xvfb-run -a -s "-screen 0 1440x900x24 +extension GLX" \
-    blender --factory-startup --window-geometry 0 0 1440 900 --python /probe/shot.py -- /probe/tetraview.zip /probe/photos /probe/shot.png
+    blender --factory-startup --window-geometry 0 0 1440 900 --python /probe/shot.py -- /probe/tetraview.zip /probe/photos /probe/shot.png ${prompt:+"$prompt"} ${last:+"$last"}
 INSIDE
 [ -s "$probe/shot.png" ] || { echo "No screenshot was taken." >&2; exit 1; }
 mkdir -p "$(dirname "$picture")"

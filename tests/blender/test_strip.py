@@ -148,6 +148,16 @@ def test_fewer_photos_are_completed_and_locked_ones_are_not_read_again(painter):
     assert changed(before, bytes_of(strip)) == {"right", "left"}
 
 
+def test_replacing_a_view_of_photos_changes_that_sides_photo(painter, photos):
+    settings = painter.settings
+    assert bpy.ops.tetraview.paint_views() == {"FINISHED"}
+    before = bytes_of(settings.strip)
+    assert bpy.ops.tetraview.replace_view(view="left", filepath=PHOTOS["right"]) == {"FINISHED"}
+    assert changed(before, bytes_of(settings.strip)) == {"left"}
+    assert settings.left == PHOTOS["right"]
+    assert painter.module("operators.views").strip_is_usable(settings)
+
+
 def test_an_edit_is_undone_by_blenders_own_undo(painter):
     bpy.ops.ed.undo_push(message="start")
     assert bpy.ops.tetraview.paint_views("EXEC_DEFAULT", True) == {"FINISHED"}
