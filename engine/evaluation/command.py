@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineError, InvalidRequestError
 from ..library import write_json
-from ..types import GenerateRequest
+from ..types import VIEW_NAMES, GenerateRequest
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of the draw, of the engine and of surface samples (0)")
     add("--ids", nargs="+", metavar="ID", help="measure only these objects")
     add("--model", metavar="DIR", help="folder of reconstructor weights (those of the package)")
+    add("--known", nargs="+", choices=VIEW_NAMES, default=list(VIEW_NAMES), metavar="VIEW",
+        help="show these views only, and paint the others (all four)")  # fmt: skip
+    add("--generator", metavar="DIR", help="folder of generator weights, to paint with (those of the package)")
+    add("--steps", type=int, default=defaults.steps, metavar="N", help="steps of painting (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     add("--input-px", type=int, default=512, metavar="PX", help="side of the four views shown to the engine (512)")
     add("--poly-budget", type=int, default=defaults.poly_budget, metavar="N", help="triangles at most (%(default)s)")
@@ -102,16 +106,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Evaluation, dict[str, str]]:
     """The run's constants, and the hash of each weight file; the model is loaded, the folder of pictures made."""
-    from .. import pipeline
     from ..devices import choose_device
+    from ..models import STARTER_GENERATOR, STARTER_MODEL, ModelCache
     from .run import Evaluation
 
     device = choose_device(args.device)
     if device.note:
         print(device.note, file=sys.stderr)
-    models = pipeline.ModelCache()
-    model_folder = Path(args.model) if args.model else pipeline.STARTER_MODEL
+    models = ModelCache()
+    model_folder = Path(args.model) if args.model else STARTER_MODEL
+    generator_folder = Path(args.generator) if args.generator else STARTER_GENERATOR
     weights_sha256 = dict(models.get(model_folder, device.name).sha256)
+    if len(set(args.known)) < len(VIEW_NAMES):
+        weights_sha256 |= models.get_generator(generator_folder, device.name).sha256
     pictures = out.with_suffix(".pictures")
     try:
         pictures.mkdir(parents=True, exist_ok=True)
@@ -120,6 +127,9 @@ def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Ev
     setup = Evaluation(
         models=models,
         model_folder=model_folder,
+        generator_folder=generator_folder,
+        steps=args.steps,
+        known=tuple(name for name in VIEW_NAMES if name in args.known),
         device=device.name,
         resolutions=tuple(args.resolution),
         input_px=args.input_px,
@@ -145,6 +155,8 @@ def _settings(args: argparse.Namespace, setup: Evaluation, lpips: LpipsSource, w
         "poly_budget": setup.poly_budget,
         "texture_px": setup.texture_px,
         "seed": setup.seed,
+        "known": list(setup.known),
+        "steps": setup.steps,
         "device": setup.device,
         "lpips": {"net": args.lpips_net, "sha256": dict(lpips.sha256)},
         "protocol": STATEMENT,
@@ -248,6 +260,8 @@ def _mean_seconds(records: list[dict[str, Any]]) -> dict[str, float]:
 def _print_closing(report: dict[str, Any], out: Path, asked: int) -> None:
     mean = report["mean"]
     print(f"\n{mean['objects']} of {asked} objects, {mean['failures']} without a surface, {len(report['unreadable'])} unreadable")
+    if mean["painted_psnr"] is not None:
+        print(f"views that were not shown, as painted: {mean['painted_psnr']:.2f} dB PSNR")
     memory = report["run"]["peak_memory_mib"]
     peak = "" if memory is None else f", peak memory {memory:.0f} MiB"
     print(f"{report['seconds_per_object']['total']:.2f} s an object{peak}")

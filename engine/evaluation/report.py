@@ -26,7 +26,8 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
         records: One dict an object, with `rows[resolution][row][metric]`, `surface[metric]` and `failure`.
 
     Returns:
-        `objects`, `failures`, `rows[resolution][row][metric]` and `surface[metric]`.
+        `objects`, `failures`, `painted_psnr` (None where nothing was painted), `rows[resolution][row][metric]` and
+        `surface[metric]`.
     """
     resolutions = list(records[0]["rows"]) if records else []
     return {
@@ -36,6 +37,7 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
             px: {row: {name: mean_of(r["rows"][px][row][name] for r in records) for name in IMAGE_METRICS} for row in ROWS}
             for px in resolutions
         },
+        "painted_psnr": mean_of(mean_of(record["painted"].values()) for record in records),
         "surface": {name: mean_of(record["surface"][name] for record in records) for name in SURFACE_METRICS},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,9 +19,13 @@ from .. import pipeline
 from ..cameras import RIG_ELEVATION_DEG, FloatArray
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
+from ..models import ModelCache
+from ..painting import paint_views
 from ..types import VIEW_NAMES, GenerateRequest
+from ..views import frame_views
 from .gallery import gallery_tile
 from .lpips import Lpips
+from .metrics import psnr
 from .objects import ObjectRef
 from .protocol import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
 from .report import ROWS
@@ -38,19 +42,22 @@ class Evaluation:
     """What is the same for all objects of a run.
 
     Attributes:
-        models: Keeps the reconstructor in memory.
-        model_folder: Its weights.
+        models: Keeps the models in memory.
+        model_folder: The reconstructor's weights.
+        generator_folder: The four-view generator's, where not all views are shown.
         device: Torch device.
         resolutions: Sides of the novel views, pixels.
         input_px: Side of the input views, pixels.
-        poly_budget, texture_px, seed: As in `GenerateRequest`.
+        poly_budget, texture_px, seed, steps: As in `GenerateRequest`.
+        known: Names of the views that the engine is shown; it paints the others.
         metric: LPIPS; None without its weights.
         pictures: Folder for each object's strip and gallery tile.
         assets: Folder that keeps the jobs; None to throw them away.
     """
 
-    models: pipeline.ModelCache
+    models: ModelCache
     model_folder: Path
+    generator_folder: Path
     device: str
     resolutions: tuple[int, ...]
     input_px: int
@@ -59,6 +66,8 @@ class Evaluation:
     seed: int
     metric: Lpips | None
     pictures: Path
+    steps: int
+    known: tuple[str, ...] = VIEW_NAMES
     assets: Path | None = None
 
 
@@ -92,27 +101,33 @@ def tile_path(setup: Evaluation, key: str) -> Path:
 
 def reconstruct(
     setup: Evaluation, views: dict[str, npt.NDArray[np.uint8]], folder: Path, clock: Stopwatch
-) -> tuple[Any, TexturedMesh | EngineError]:
+) -> tuple[Mapping[str, npt.NDArray[np.uint8]], Any, TexturedMesh | EngineError]:
     """Run the engine's own steps from framed views, as `pipeline.generate` does.
 
     Returns:
+        views: The four views it went on from, those that were not shown painted.
         field: Of the object.
         mesh: Read back from the exported GLB; the error if a step after the field failed, so that one bad object is
             counted and does not end the run.
     """
-    views_dir = folder / "views"
+    views_dir = folder / "inputs"
     views_dir.mkdir(parents=True, exist_ok=True)
-    for name in VIEW_NAMES:
+    for name in setup.known:
         Image.fromarray(views[name]).save(views_dir / f"{name}.png", compress_level=1)
     request = GenerateRequest(
         photos={}, output_dir=str(folder), views_dir=str(views_dir), poly_budget=setup.poly_budget, texture_px=setup.texture_px,
-        elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed,
+        elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed, steps=setup.steps,
+        repaint=tuple(name for name in VIEW_NAMES if name not in setup.known),
     )  # fmt: skip
     job = pipeline.begin_job(request)
     with clock.part("photos"):
-        framed, _ = pipeline.frame_views(request, job, _ignore)
+        framed = frame_views(request, job, _ignore)
+    if request.painted:
+        with clock.part("views"):
+            framed = paint_views(request, job, framed, setup.models, setup.generator_folder, setup.device, _ignore).views
+    shown = framed.images
     with clock.part("planes"):
-        field_of_object, _ = pipeline.encode_views(request, job, framed, setup.models, setup.model_folder, setup.device, _ignore)
+        field_of_object, _ = pipeline.encode_views(request, job, shown, setup.models, setup.model_folder, setup.device, _ignore)
     try:
         with clock.part("mesh"):
             verts, faces = pipeline.extract(job, field_of_object, _ignore)
@@ -121,31 +136,32 @@ def reconstruct(
         with clock.part("unwrap"):
             atlas = pipeline.unwrap_mesh(job, verts, faces, setup.texture_px)
         with clock.part("texture"):
-            albedo = pipeline.paint(request, job, field_of_object, atlas, framed, _ignore)
+            albedo = pipeline.paint(request, job, field_of_object, atlas, shown, _ignore)
         with clock.part("asset"):
             pipeline.write_asset(job, atlas, albedo)
-        return field_of_object, read_asset(job.glb)
+        return shown, field_of_object, read_asset(job.glb)
     except EngineError as error:
-        return field_of_object, error
+        return shown, field_of_object, error
     except Exception as error:
         logger.exception("a step failed")
-        return field_of_object, EngineError(f"{type(error).__name__}: {error}")
+        return shown, field_of_object, EngineError(f"{type(error).__name__}: {error}")
 
 
 def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str, Any]:
     """The record of one object; its pictures are written beside the report.
 
     Returns:
-        JSON-ready: `key`, `meta`, `rows[resolution][row]`, `surface`, `mesh` (counts), `seconds`, `failure`.
+        JSON-ready: `key`, `meta`, `rows[resolution][row]`, `painted` (PSNR of each painted view at the first resolution),
+        `surface`, `mesh` (counts), `seconds`, `failure`.
     """
     clock = Stopwatch()
     with clock.part("inputs"):
         views = input_views(truth, setup.input_px)
     with _job_folder(setup, ref) as folder:
-        field_of_object, mesh = reconstruct(setup, views, folder, clock)
+        shown, field_of_object, mesh = reconstruct(setup, views, folder, clock)
     made = None if isinstance(mesh, EngineError) else mesh
     rows: dict[str, dict[str, Any]] = {}
-    shown: dict[str, FloatArray] = {}
+    pictured: dict[str, FloatArray] = {}
     for px in setup.resolutions:
         with clock.part("truth images"):
             images = {"truth": mesh_images(truth, px)}
@@ -155,14 +171,15 @@ def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str,
             images["mesh"] = np.ones_like(images["truth"]) if made is None else mesh_images(made, px)
         with clock.part("image metrics"):
             rows[str(px)] = {row: asdict(score_images(images[row], images["truth"], setup.metric)) for row in ROWS}
-        shown = shown or images
+        pictured = pictured or images
     with clock.part("surface metrics"):
         surface = no_surface() if made is None else score_surface(made, truth, setup.seed)
-    _save_pictures(setup, ref, truth, made, views, shown, rows[str(setup.resolutions[0])])
+    _save_pictures(setup, ref, truth, made, shown, pictured, rows[str(setup.resolutions[0])])
     return {
         "key": ref.key,
         "meta": {name: truth.meta[name] for name in KEPT_META if name in truth.meta},
         "rows": rows,
+        "painted": painted_psnr(shown, views, setup.resolutions[0], setup.known),
         "surface": dict(surface),
         "mesh": {"n_verts": 0 if made is None else len(made.verts), "n_faces": 0 if made is None else len(made.faces)},
         "seconds": clock.seconds,
@@ -170,8 +187,19 @@ def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str,
     }
 
 
+def painted_psnr(
+    shown: Mapping[str, npt.NDArray[np.uint8]], truth: Mapping[str, npt.NDArray[np.uint8]], px: int, known: Sequence[str]
+) -> dict[str, float]:
+    """PSNR on white, dB, of each view that was painted; views uint8 [S, S, 4] keyed by name, compared at `px`."""
+
+    def small(view: npt.NDArray[np.uint8]) -> FloatArray:
+        return on_white(np.asarray(Image.fromarray(view).resize((px, px), Image.Resampling.BOX)))
+
+    return {name: psnr(small(shown[name]), small(truth[name])) for name in VIEW_NAMES if name not in known}
+
+
 def _save_pictures(
-    setup: Evaluation, ref: ObjectRef, truth: TexturedMesh, made: TexturedMesh | None, views: dict[str, npt.NDArray[np.uint8]],
+    setup: Evaluation, ref: ObjectRef, truth: TexturedMesh, made: TexturedMesh | None, views: Mapping[str, npt.NDArray[np.uint8]],
     images: dict[str, FloatArray], scores: dict[str, Any],
 ) -> None:  # fmt: skip
     """The object's strip of the contact sheet and its tile of the gallery."""
@@ -183,7 +211,7 @@ def _save_pictures(
     gallery_tile(label, views, made).save(tile_path(setup, ref.key))
 
 
-def _ignore(share: float, message: str = "") -> None:
+def _ignore(share: float, message: str = "", event: object = None) -> None:
     """Progress of a step that nobody watches."""
 
 

@@ -16,9 +16,11 @@ from tetraview.engine.dataset.meshes import load_mesh_file
 from tetraview.engine.evaluation import run as run_module
 from tetraview.engine.evaluation.metrics import psnr
 from tetraview.engine.evaluation.objects import normalised
-from tetraview.engine.evaluation.protocol import mesh_images, read_asset
+from tetraview.engine.evaluation.protocol import input_views, mesh_images, on_white, read_asset
 from tetraview.engine.evaluation.run import file_stem
 from tetraview.engine.evaluation.sheet import spread
+from tetraview.engine.multiview.configs import tiny_components
+from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.reconstructor import Reconstructor
 
 
@@ -152,3 +154,23 @@ def test_spread_is_even_and_keeps_the_ends() -> None:
     assert spread(items, 4) == [Path("0"), Path("33"), Path("66"), Path("99")]
     assert spread(items[:3], 4) == items[:3]
     assert spread(items, 1) == [Path("0")]
+
+
+def test_views_that_are_not_shown_are_painted_and_measured(shapes: Path, hull_model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pipeline = FourViewPipeline(**tiny_components())
+    last = pipeline.vae.decoder.layers[-1]
+    torch.nn.init.constant_(last.bias, 0.9)  # white and opaque, whatever the latents
+    torch.nn.init.zeros_(last.weight)
+    pipeline.save_pretrained(tmp_path / "generator")
+    out, words = tmp_path / "report.json", ("--ids", "box.ply", "--steps", "1", "--generator", str(tmp_path / "generator"))
+    assert _evaluate(shapes, hull_model, out, "--known", "front", "back", *words) == 0
+    report = json.loads(out.read_text())
+    (record,) = report["objects"]
+    assert set(record["painted"]) == {"right", "left"}
+    assert report["mean"]["painted_psnr"] == pytest.approx(np.mean(list(record["painted"].values())))
+    # A white view beside the truth: what is wrong is what the object covers.
+    truth = input_views(normalised(load_mesh_file(shapes / "box.ply")), 48)["right"]
+    assert record["painted"]["right"] == pytest.approx(psnr(np.ones((48, 48, 3), np.float32), on_white(truth)), abs=1.5)
+    assert report["settings"]["known"] == ["front", "back"]
+    assert len(report["settings"]["weights_sha256"]) > 2

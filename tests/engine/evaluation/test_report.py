@@ -22,7 +22,8 @@ def _record(
     surface = {"chamfer": chamfer, "fscore": 0.0 if chamfer is None else 0.5, "precision": 0.5, "recall": 0.5}
     failure = "no surface" if chamfer is None else None
     meta = {"source": source, "scan": scan}
-    return {"key": key, "meta": meta, "rows": {"128": rows(0), "64": rows(2)}, "surface": surface, "failure": failure}
+    shown = {"rows": {"128": rows(0), "64": rows(2)}, "painted": {}, "surface": surface}
+    return {"key": key, "meta": meta, **shown, "failure": failure}
 
 
 RECORDS = [
