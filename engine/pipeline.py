@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LATTICE_RESOLUTION = 256
-ORBIT_SAMPLES = 48
-"""Samples a ray of the orbit preview."""
+ORBIT_SAMPLES, ORBIT_SLABS = 40, 10
+"""Samples a ray of the orbit preview, and parts they are decoded in; with 32, edges that are seen at a slant look wavy."""
 ROUGHNESS, METALLIC = 0.7, 0.0
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -226,7 +226,7 @@ def render_orbit(request: GenerateRequest, job: JobFolder, field: Field, report:
     count, images = request.orbit_frames, []
     for camera in turn_c2w(count, request.elevation_deg):
         report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
-        frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES)
+        frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
         images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
     frames = write_turntable(images, job.orbit)
     write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)

@@ -22,7 +22,7 @@ from tetraview.engine.client.process import LAUNCHER, clean_environment
 from tetraview.engine.errors import CancelledError, EngineMissingError, EngineStoppedError, InvalidRequestError, WeightsError
 from tetraview.engine.library import TimingHistory
 from tetraview.engine.pipeline import generate
-from tetraview.engine.types import Asset, Planes, Progress, Views
+from tetraview.engine.types import VIEW_NAMES, Asset, Planes, Preview, Progress, Views
 from tetraview.engine.version import __version__
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -70,6 +70,34 @@ def test_job_result_equals_generate_in_process(warm_engine, request_from_views, 
             assert np.array_equal(one[name], two[name]), name
     assert np.array_equal(np.asarray(Image.open(child.albedo)), np.asarray(Image.open(here.albedo)))
     assert (child.n_faces, child.weights_sha256, child.engine_version) == (here.n_faces, here.weights_sha256, here.engine_version)
+
+
+def test_painting_in_the_child_shows_the_same_as_here(warm_engine, request_to_paint, photos_dir, tmp_path):
+    photos = {"front": str(photos_dir / "front.jpg")}
+    events = list(warm_engine.submit(request_to_paint("child", photos=photos, steps=3), stop_after="views").run())
+    here = list(generate(request_to_paint("here", photos=photos, steps=3), stop_after="views", history=TimingHistory(tmp_path)))
+    child, here = ([event for event in found if not isinstance(event, Progress)] for found in (events, here))
+    assert [type(event) for event in child] == [Preview, Preview, Preview, Views]
+    for one, other in zip(child, here, strict=True):
+        assert list(one.paths) == list(other.paths)
+        assert all(Path(one.paths[name]).read_bytes() == Path(other.paths[name]).read_bytes() for name in one.paths)
+    strip = {"views_dir": str(tmp_path / "child" / "views"), "repaint": ("left",), "seed": 9, "photos": {}}
+    new = list(warm_engine.submit(request_to_paint("new", **strip), stop_after="views").run())[-1]
+    same = [name for name in VIEW_NAMES if Path(new.paths[name]).read_bytes() == Path(child[-1].paths[name]).read_bytes()]
+    assert same == ["front", "right", "back"]
+
+
+def test_cancelling_a_painting_keeps_the_process(warm_engine, request_to_paint):
+    until(lambda: warm_engine.ready)
+    pid = warm_engine.pid
+    job = warm_engine.submit(request_to_paint(steps=100), stop_after="views")
+    seen = []
+    until(lambda: seen.extend(job.poll()) or any(isinstance(event, Preview) for event in seen))
+    job.cancel()
+    until(lambda: job.ended)
+    with pytest.raises(CancelledError):
+        list(job.run())
+    assert not list(Path(request_to_paint().output_dir, "views").iterdir()) and warm_engine.pid == pid
 
 
 def test_poll_never_blocks_and_done_comes_last(warm_engine, request_from_views):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
 from tetraview.engine.library import JobFolder, TimingHistory
 from tetraview.engine.models import STARTER_GENERATOR, ModelCache
@@ -242,6 +245,45 @@ def test_new_weights_in_the_same_folder_are_loaded(tmp_path):
     save_tiny_generator(folder, brightness=0.5)
     second = models.get_generator(folder, "cpu")
     assert second is not first and second.sha256 != first.sha256
+
+
+@pytest.fixture(scope="module")
+def generator_with_examples(tmp_path_factory, generator_dir) -> Path:
+    """The tiny generator with one stored example, a chair as a red square of 8 px."""
+    folder = tmp_path_factory.mktemp("weights") / "with_examples"
+    shutil.copytree(generator_dir, folder)
+    (folder / "examples").mkdir()
+    grid = np.zeros((16, 16, 4), np.uint8)
+    grid[:] = (200, 30, 30, 255)
+    stream = io.BytesIO()
+    Image.fromarray(grid).save(stream, "WEBP", lossless=True, exact=True)
+    picture = torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
+    save_file({"pictures": picture, "ends": torch.tensor([len(picture)])}, folder / "examples" / "examples.safetensors")
+    entry = {"id": "a", "caption": "a red chair", "noun": "chair", "colours": ["red"], "typical": 0.5}
+    (folder / "examples" / "examples.json").write_text(json.dumps([entry]))
+    return folder
+
+
+def test_painting_begins_from_the_example_that_is_near(run, request_to_paint, models, generator_dir, generator_with_examples):
+    def painted(name, generator=generator_with_examples, **fields):
+        return files(run(request_to_paint(name, generator=str(generator), steps=6, **fields), "views")[-1].paths)
+
+    blobs = painted("blobs", generator_dir)
+    example = painted("example")
+    assert example != blobs and painted("same") == example
+    assert painted("without", use_examples=False) == blobs
+    assert painted("far", prompt="!") == painted("far blobs", generator_dir, prompt="!")
+    hashes = models.get_generator(generator_with_examples, "cpu").sha256
+    assert "with_examples/examples/examples.safetensors" in hashes and len(hashes) == 4
+
+
+def test_no_example_beside_a_known_view(run, request_to_paint, photos_dir, generator_dir, generator_with_examples):
+    photos = {"front": str(photos_dir / "front.jpg")}
+    one, other = (
+        files(run(request_to_paint(folder.name, generator=str(folder), steps=6, photos=photos), "views")[-1].paths)
+        for folder in (generator_dir, generator_with_examples)
+    )
+    assert one == other
 
 
 def test_short_memory_goes_on_with_the_cpu(request_to_paint, generator_dir, tmp_path):
