@@ -7,20 +7,16 @@ from .source import missing_views
 
 def draw_mesh(layout, context) -> None:
     """Triangles, texture and the rarer settings."""
-    header, body = layout.panel("TETRAVIEW_mesh")
-    header.label(text="Mesh", icon="MESH_DATA")
-    if body is None:
-        return
     settings = context.scene.tetraview
-    body.enabled = not context.window_manager.tetraview.running
-    row = body.row(align=True)
+    row = layout.row(align=True)
+    row.enabled = not context.window_manager.tetraview.running
     for key, label, _, _ in POLY_PRESETS:
         row.prop_enum(settings, "poly_preset", key, text=label)
-    header, more = layout.panel("TETRAVIEW_more", default_closed=True)
-    header.label(text="More")
-    if more is not None:
-        more.enabled = body.enabled
-        column = more.column()
+    header, body = layout.panel("TETRAVIEW_mesh", default_closed=True)
+    header.label(text="Mesh")
+    if body is not None:
+        column = body.column()
+        column.enabled = row.enabled
         column.use_property_split, column.use_property_decorate = True, False
         column.prop(settings, "poly_budget")
         column.prop(settings, "texture_px")

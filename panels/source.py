@@ -105,7 +105,7 @@ def _draw_slot(column, settings, name) -> None:
     label.label(text=name.capitalize())
     if icon:
         column.template_icon(icon_value=icon, scale=SLOT_SCALE)
-        row = column.row(align=True)
+        row = column.grid_flow(row_major=True, columns=2, even_columns=True, align=True)
         row.operator("tetraview.choose_photo", text="", icon="FILE_FOLDER").view = name
         row.operator("tetraview.clear_photo", text="", icon="X").view = name
         return

@@ -6,9 +6,9 @@ from .source import missing_views
 from .text import draw_wrapped
 
 TILE_SCALE = 5.4
-SHEET_SCALE = 3.3
-SHEET_COLUMNS = 3
-ORBIT_SCALE = 8.0
+SHEET_SCALES = {2: 4.6, 3: 3.2}
+"""Size of a variation's picture by the number of columns."""
+ORBIT_SCALE = 6.0
 
 
 def draw_strip(layout, context) -> None:
@@ -32,7 +32,7 @@ def draw_strip(layout, context) -> None:
         _draw_tile(grid.box(), settings.strip, status, name, painting.get(name, ""))
     for warning in settings.strip.warnings.splitlines():
         draw_wrapped(body, warning, context.region.width - 50, icon="ERROR")
-    _draw_orbit(body, context)
+    _draw_orbit(layout, body, context)
 
 
 def _draw_paint(layout, settings, status) -> None:
@@ -66,7 +66,7 @@ def _draw_tile(box, strip, status, name, so_far) -> None:
         empty = column.column()
         empty.scale_y = TILE_SCALE
         empty.label(text="Gone" if strip.folder else "", icon="ERROR" if strip.folder else "BRUSH_DATA")
-    row = column.row(align=True)
+    row = column.grid_flow(row_major=True, columns=3, even_columns=True, align=True)
     row.enabled = strip.folder != "" and not locked and not status.running
     row.operator("tetraview.reroll_view", text="", icon="FILE_REFRESH").view = name
     row.operator("tetraview.replace_view", text="", icon="IMAGE_DATA").view = name
@@ -78,31 +78,37 @@ def _draw_variations(layout, settings, status) -> None:
     row = box.row(align=True)
     row.label(text="Choose One", icon="IMGDISPLAY")
     row.operator("tetraview.clear_variations", text="", icon="X", emboss=False)
-    grid = box.grid_flow(row_major=True, columns=SHEET_COLUMNS, even_columns=True, even_rows=True, align=True)
+    variations = settings.strip.variation_list()
+    columns = 2 if len(variations) <= 4 else 3
+    grid = box.grid_flow(row_major=True, columns=columns, even_columns=True, even_rows=True, align=True)
     grid.enabled = not status.running
-    for index, variation in enumerate(settings.strip.variation_list()):
+    for index, variation in enumerate(variations):
         column = grid.column(align=True)
-        column.template_icon(icon_value=icon_of(f"{variation['folder']}/front.png"), scale=SHEET_SCALE)
+        column.template_icon(icon_value=icon_of(f"{variation['folder']}/front.png"), scale=SHEET_SCALES[columns])
         chosen = variation["folder"] == settings.strip.folder
         button = column.operator("tetraview.choose_variation", text=str(index + 1), depress=chosen)
         button.index = index
 
 
-def _draw_orbit(layout, context) -> None:
+def _draw_orbit(layout, views, context) -> None:
     strip, status = context.scene.tetraview.strip, context.window_manager.tetraview
     if status.running and status.kind == "FIELD":
-        draw_job(layout, context)
+        draw_job(views, context)
         return
     if not strip.orbit:
-        row = layout.row()
+        row = views.row()
+        row.scale_y = 1.2
         row.enabled = not status.running and status.engine_ready and strip.folder != ""
         row.operator("tetraview.orbit_views", icon="ORIENTATION_GIMBAL")
         return
-    box = layout.box()
+    header, body = layout.panel("TETRAVIEW_orbit")
+    header.label(text="Orbit Preview", icon="ORIENTATION_GIMBAL")
+    if body is None:
+        return
     icon = icon_of(status.orbit_frame(strip.orbit_frames()))
     if icon:
-        box.template_icon(icon_value=icon, scale=ORBIT_SCALE)
-    row = box.row(align=True)
+        body.template_icon(icon_value=icon, scale=ORBIT_SCALE)
+    row = body.row(align=True)
     playing = status.orbit_playing
     row.operator("tetraview.play_orbit", text="Stop" if playing else "Play", icon="PAUSE" if playing else "PLAY")
     for kind, text in (("GIF", "GIF"), ("WEBP", "WebP"), ("MP4", "MP4")):

@@ -37,8 +37,8 @@ for folder in "$venv" "$base"; do
 done
 chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 LIBGL_ALWAYS_SOFTWARE=1 \
     BLENDER_USER_RESOURCES=/probe/user TETRAVIEW_HOME=/probe/home TETRAVIEW_ENGINE_PYTHON="$engine" TETRAVIEW_GENERATOR="$generator" \
-    timeout --kill-after=10 400 xvfb-run -a -s "-screen 0 1440x900x24 +extension GLX" \
-    blender --factory-startup --window-geometry 0 0 1440 900 --python /probe/shot.py -- /probe/tetraview.zip /probe/photos /probe/shot.png ${prompt:+"$prompt"} ${last:+"$last"}
+    timeout --kill-after=10 400 xvfb-run -a -s "-screen 0 1440x1080x24 +extension GLX" \
+    blender --factory-startup --window-geometry 0 0 1440 1080 --python /probe/shot.py -- /probe/tetraview.zip /probe/photos /probe/shot.png ${prompt:+"$prompt"} ${last:+"$last"}
 INSIDE
 [ -s "$probe/shot.png" ] || { echo "No screenshot was taken." >&2; exit 1; }
 mkdir -p "$(dirname "$picture")"
