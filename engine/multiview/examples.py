@@ -1,8 +1,8 @@
-"""Retrieval: begin from the stored example whose caption is nearest to the prompt, instead of from blobs.
+"""Retrieval: begin from the stored example that is nearest to the prompt, or to the known views, instead of from blobs.
 
 A small denoiser knows how things look in detail better than how they are built. So the bank holds small pictures of objects,
-all of them CC0, with their captions; the views of the nearest one, brought to the colour that the prompt asks for and noised
-most of the way, are where the denoiser begins.
+all of them CC0, with their captions; the views of the nearest one, brought to the colours that are asked for or seen, and
+noised most of the way, are where the denoiser begins.
 
 Blattmann et al. 2022, Retrieval-Augmented Diffusion Models, https://arxiv.org/abs/2204.11824; beginning from a noised picture:
 Meng et al. 2022, SDEdit, https://arxiv.org/abs/2108.01073
@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import WeightsError
-from .colours import NAMED_COLOURS, alike, nearest_names, repaint, split_colours, to_lab
+from ..types import VIEW_NAMES
+from .colours import NAMED_COLOURS, alike, nearest_names, repaint, split_colours, to_lab, to_rgb
 from .text.encoder import StarterTextEncoder, TokenTable
 from .text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
 
@@ -71,6 +73,19 @@ CLOSE = 0.04
 STRENGTH = 0.72
 """Level of noise at which the denoiser takes over."""
 
+LIKE_STRENGTH = 0.8
+"""The same where views are known: an object that looks alike from one side may differ from the others."""
+
+MAX_DISTANCE = 0.3
+"""Above it no example looks enough like the known views, and painting begins from blobs."""
+
+PROMPT_SHARE = 0.25
+"""What a prompt of the same words takes off the distance."""
+
+THUMBNAIL_PX = 10
+CHANNEL_WEIGHTS = np.array((0.08, 0.08, 0.08, 0.76), np.float32)
+"""Of red, green, blue and alpha in a distance: the outline says most, and colours are brought over afterwards."""
+
 MAIN_SHARE = 0.12
 """Share of an object's pixels that a colour needs to be the one that is replaced."""
 
@@ -82,7 +97,7 @@ class Example:
     Attributes:
         views: uint8 [4, S, S, 4], straight alpha, in the colour that the prompt asks for.
         caption: Of the example, as the bank has it.
-        similarity: Of caption and prompt, at most 1.
+        similarity: Of caption and prompt, at most 1; of pictures, 1 minus their distance.
         strength: Level of noise to begin from, in (0, 1].
     """
 
@@ -121,13 +136,16 @@ class ExampleBank:
     Args:
         entries: One an example.
         pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
+        thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
         tokenizer, table: Of the generator's text encoder: what words mean.
     """
 
-    def __init__(self, entries: list[Entry], pictures: list[bytes], tokenizer: StarterTokenizer, table: TokenTable) -> None:
-        if len(entries) != len(pictures):
-            raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)}")
-        self.entries, self.pictures = entries, pictures
+    def __init__(
+        self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable
+    ) -> None:
+        if not len(entries) == len(pictures) == len(thumbnails):
+            raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)} and {len(thumbnails)}")
+        self.entries, self.pictures, self.thumbnails = entries, pictures, thumbnails
         self._tokenizer, self._table = tokenizer, table
         self._low_poly = torch.tensor([entry.low_poly for entry in entries])
         self._typical = torch.tensor([entry.typical for entry in entries])
@@ -155,11 +173,12 @@ class ExampleBank:
             described = json.loads((folder / FOLDER / CAPTIONS_FILE).read_text(encoding="utf-8"))
             entries = [Entry(**{**entry, "colours": tuple(entry["colours"])}) for entry in described]
             data, ends = tensors["pictures"].numpy().tobytes(), tensors["ends"].tolist()
+            thumbnails = tensors["thumbnails"].numpy()
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
         pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)
-        return cls(entries, pictures, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table)
+        return cls(entries, pictures, thumbnails, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -183,6 +202,29 @@ class ExampleBank:
         index = int(close[0] if seed == 0 else close[np.random.default_rng(seed).integers(len(close))])
         views = in_colours(self.views(index), wanted, self.entries[index].colours)
         return Example(views, self.entries[index].caption, float(scores[index]), STRENGTH)
+
+    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
+        """The example that looks most like the known views, or None if none is near enough.
+
+        Args:
+            known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
+            prompt: What the object is; may be empty.
+            seed: 0 takes the nearest; others choose among those that are about as near.
+        """
+        columns = [VIEW_NAMES.index(name) for name in known]
+        seen = np.stack([thumbnail(view) for view in known.values()]).astype(np.float32) / 255
+        stored = self.thumbnails[:, columns].astype(np.float32) / 255
+        covered = np.maximum(seen[None, ..., 3], stored[..., 3])
+        away = (np.abs(seen - stored) * CHANNEL_WEIGHTS).sum(-1) * covered
+        distance = torch.from_numpy(away.sum((1, 2, 3)) / covered.sum((1, 2, 3)).clip(1e-6))
+        if not len(distance) or float(distance.min()) > MAX_DISTANCE:
+            return None
+        ranked = distance - PROMPT_SHARE * self.similarities(prompt)
+        order = ranked.argsort(stable=True)
+        close = order[: max(1, int((ranked <= ranked[order[0]] + CLOSE / 2).sum()))]
+        index = int(close[0] if seed == 0 else close[np.random.default_rng(seed).integers(len(close))])
+        views = in_tones(self.views(index), known)
+        return Example(views, self.entries[index].caption, 1 - float(distance[index]), LIKE_STRENGTH)
 
     def views(self, index: int) -> UInt8Array:
         """The four views of an example, uint8 [4, S, S, 4], straight alpha."""
@@ -216,6 +258,25 @@ class ExampleBank:
             if numbers:
                 return self._table(torch.tensor(numbers)).float()
         return torch.zeros(0, self._table.values.shape[1])
+
+
+def thumbnail(view: UInt8Array) -> UInt8Array:
+    """A view [S, S, 4] from afar, premultiplied, uint8 [THUMBNAIL_PX, THUMBNAIL_PX, 4]."""
+    alpha = view[..., 3:].astype(np.uint16)
+    premultiplied = np.concatenate([(view[..., :3] * alpha // 255).astype(np.uint8), view[..., 3:]], -1)
+    bands = [Image.fromarray(premultiplied[..., band]) for band in range(4)]  # bands alone: Pillow would premultiply once more
+    return np.stack([np.asarray(band.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)) for band in bands], -1)
+
+
+def in_tones(views: UInt8Array, known: Mapping[str, UInt8Array]) -> UInt8Array:
+    """Views [4, S, S, 4] with their mean colour (Lab) moved to that of the known views; alpha as it was."""
+    own = np.concatenate([views[VIEW_NAMES.index(name)].reshape(-1, 4) for name in known])
+    aim = np.concatenate([view.reshape(-1, 4) for view in known.values()])
+    if not ((own[:, 3] >= 128).any() and (aim[:, 3] >= 128).any()):
+        return views
+    means = [to_lab(colours[colours[:, 3] >= 128][None, :, :3])[0].mean(0) for colours in (own, aim)]
+    strip = np.ascontiguousarray(views[..., :3].reshape(-1, views.shape[2], 3))
+    return np.concatenate([to_rgb(to_lab(strip) + (means[1] - means[0])).reshape(views[..., :3].shape), views[..., 3:]], -1)
 
 
 def in_colours(views: UInt8Array, wanted: tuple[str, ...], colours: tuple[str, ...]) -> UInt8Array:

@@ -14,7 +14,7 @@ from PIL import Image
 from tetraview.engine.errors import WeightsError
 from tetraview.engine.multiview.colours import NAMED_COLOURS, alike, nearest_names, split_colours
 from tetraview.engine.multiview.configs import random_text_encoder, spelling_tokenizer
-from tetraview.engine.multiview.examples import Entry, ExampleBank, in_colours
+from tetraview.engine.multiview.examples import Entry, ExampleBank, in_colours, thumbnail
 
 NOUNS = ("armchair", "sofa", "truck", "cactus", "pot")
 PX = 16
@@ -52,7 +52,9 @@ def bank(words):
         Entry("e", "a brown sofa", "sofa", ("brown",), 1.0),
     ]
     colours = ("gray", "red", "blue", "green", "brown")
-    return ExampleBank(entries, [webp(picture(c, 4 + i)) for i, c in enumerate(colours)], tokenizer, encoder.table)
+    views = [picture(c, 3 + 2 * i) for i, c in enumerate(colours)]
+    thumbnails = np.stack([[thumbnail(view) for view in four] for four in views])
+    return ExampleBank(entries, [webp(four) for four in views], thumbnails, tokenizer, encoder.table)
 
 
 def main_colour(views: np.ndarray) -> str:
@@ -97,6 +99,36 @@ def test_the_seed_chooses_among_the_close_ones_only(bank):
     assert bank.pick("an armchair", 5).caption == bank.pick("an armchair", 5).caption
 
 
+@pytest.mark.parametrize("index", range(5))
+def test_known_views_find_what_looks_like_them(bank, index):
+    """Whatever its colour, the outline decides; the colour comes over to the views that are to be painted."""
+    known = {"front": bank.views(index)[0].copy()}
+    solid = known["front"][..., 3] > 0
+    known["front"][solid, :3] = NAMED_COLOURS["teal"]
+    example = bank.like(known)
+    assert example.caption == bank.entries[index].caption
+    assert (example.views[..., 3] == bank.views(index)[..., 3]).all()
+    assert np.abs(example.views[2][solid][:, :3].astype(float).mean(0) - NAMED_COLOURS["teal"]).max() < 25
+
+
+def test_a_prompt_decides_between_like_outlines(bank):
+    between = {"front": picture("beige", 8)[0]}  # as wide as neither "c" (7) nor "d" (9)
+    assert bank.like(between, "a sofa").caption == "a blue sofa"
+    assert bank.like(between, "a cactus pot").caption == "a green cactus pot"
+
+
+def test_nothing_looks_like_it(bank):
+    upper_corner = np.zeros((PX, PX, 4), np.uint8)
+    upper_corner[:2, -2:] = 255
+    assert bank.like({"front": upper_corner, "left": upper_corner}) is None
+    assert bank.like({"front": np.zeros((PX, PX, 4), np.uint8)}) is None
+
+
+def test_a_thumbnail_is_premultiplied():
+    half = np.full((20, 20, 4), (200, 100, 0, 128), np.uint8)
+    assert np.abs(thumbnail(half).reshape(-1, 4).astype(int) - (100, 50, 0, 128)).max() <= 1
+
+
 def test_written_and_read(tmp_path, bank, words):
     from safetensors.torch import save_file
 
@@ -108,7 +140,8 @@ def test_written_and_read(tmp_path, bank, words):
     folder.mkdir()
     joined = torch.frombuffer(bytearray(b"".join(bank.pictures)), dtype=torch.uint8)
     ends = torch.tensor(np.cumsum([len(data) for data in bank.pictures]))
-    save_file({"pictures": joined, "ends": ends}, folder / "examples.safetensors")
+    tensors = {"pictures": joined, "ends": ends, "thumbnails": torch.from_numpy(bank.thumbnails)}
+    save_file(tensors, folder / "examples.safetensors")
     described = [{**vars(entry), "colours": list(entry.colours)} for entry in bank.entries]
     (folder / "examples.json").write_text(json.dumps(described))
     assert ExampleBank.exists(tmp_path)
@@ -126,7 +159,7 @@ def test_any_colour_can_be_asked_for(old, new):
     if old == new:
         return
     painted = in_colours(picture(old, 9), (new,), (old,))
-    colour = painted[painted[..., 3] == 255][:, :3].astype(float).mean(0)
+    colour = np.median(painted[painted[..., 3] == 255][:, :3], 0)  # edges are blended
     assert np.abs(colour - NAMED_COLOURS[new]).max() < 25
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from ...dataset.packs import read_metas
 from ...errors import InvalidRequestError
 from ...multiview.colours import NAMED_COLOURS
-from ...multiview.examples import CAPTIONS_FILE, FOLDER, PICTURES_FILE
+from ...multiview.examples import CAPTIONS_FILE, FOLDER, PICTURES_FILE, thumbnail
 from .grid_cache import UNLIT, GridCache
 
 LICENCE = "CC0-1.0"
@@ -60,14 +60,15 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int) -> t
     Returns:
         Number of examples, and bytes of both files.
     """
-    appearance, pictures, entries = grids.kinds.index(UNLIT), [], []
+    appearance, pictures, thumbnails, entries = grids.kinds.index(UNLIT), [], [], []
     indices = list(chosen(grids, ids))
     outlines = np.stack([outline(np.array(grids.views(index, appearance))) for index in indices])
     nouns = [str(grids.meta[index]["appearances"][appearance]["caption_short"]) for index in indices]
     for index, typical in zip(indices, typicality(outlines, nouns), strict=True):
         meta = grids.meta[index]
         entries.append({**describe(meta, meta["appearances"][appearance]), "typical": round(float(typical), 3)})
-        front, right, back, left = np.array(grids.views(index, appearance))
+        front, right, back, left = views = np.array(grids.views(index, appearance))
+        thumbnails.append(np.stack([thumbnail(view) for view in views]))
         grid = np.concatenate([np.concatenate([front, right], 1), np.concatenate([back, left], 1)], 0)
         grid[grid[..., 3] == 0] = 255, 255, 255, 0
         stream = io.BytesIO()
@@ -75,7 +76,14 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int) -> t
         pictures.append(stream.getvalue())
     folder.mkdir(parents=True, exist_ok=True)
     joined = torch.frombuffer(bytearray(b"".join(pictures)), dtype=torch.uint8)
-    save_file({"pictures": joined, "ends": torch.tensor(np.cumsum([len(p) for p in pictures]))}, folder / PICTURES_FILE)
+    save_file(
+        {
+            "pictures": joined,
+            "ends": torch.tensor(np.cumsum([len(picture) for picture in pictures])),
+            "thumbnails": torch.from_numpy(np.stack(thumbnails)),
+        },
+        folder / PICTURES_FILE,
+    )
     (folder / CAPTIONS_FILE).write_text("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n", encoding="utf-8")
     for name in (PICTURES_FILE, CAPTIONS_FILE):
         os.chmod(folder / name, 0o644)  # safetensors leaves it to the owner alone
