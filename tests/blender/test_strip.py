@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -90,6 +92,10 @@ def test_rolling_one_view_again_leaves_three_byte_for_byte(painter, strip):
     assert {name: Path(folder, f"{name}.png").read_bytes() for name in VIEWS} == before  # the old strip is still there
     assert painter.settings.seed == 5
     assert painter.settings.strip_is_current()
+    once = bytes_of(strip)
+    strip.folder = folder
+    assert bpy.ops.tetraview.reroll_view(view="right") == {"FINISHED"}
+    assert changed(once, bytes_of(strip)) == {"right"}  # another throw of the dice
 
 
 def test_flipping_twice_brings_the_picture_back(painter, strip):
@@ -200,6 +206,20 @@ def test_the_strip_outlives_the_engine_the_file_and_a_wrong_edit(painter, strip,
     with pytest.raises(RuntimeError, match="gone from the disk"):
         bpy.ops.tetraview.flip_view(view="front")
     assert not painter.module("operators.views").strip_is_usable(painter.settings)
+
+
+def test_an_engine_that_dies_while_it_paints_leaves_the_old_strip(painter, strip):
+    before, folder = bytes_of(strip), strip.folder
+    painter.settings.steps = 50
+    run = started(painter, painter.module("operators.views").PaintTask())
+    assert tick_until(run, lambda: painter.status.painted_so_far() != {}) == {"RUNNING_MODAL"}
+    os.kill(painter.module("operators.session").engine().pid, signal.SIGKILL)
+    assert tick_until(run, lambda: False) == {"CANCELLED"}
+    assert "engine stopped" in painter.status.error
+    assert painter.settings.strip.folder == folder
+    assert bytes_of(painter.settings.strip) == before
+    assert bpy.ops.tetraview.flip_view(view="front") == {"FINISHED"}  # and goes on with a new engine
+    assert changed(before, bytes_of(painter.settings.strip)) == {"front"}
 
 
 def test_edits_need_a_strip(painter):
