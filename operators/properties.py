@@ -130,7 +130,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     steps: IntProperty(
         name="Steps",
         description="Runs of the painter: more are slower, and finer up to a point",
-        default=6,
+        default=GenerateRequest.steps,
         min=STEPS_RANGE[0],
         max=STEPS_RANGE[1],
         soft_max=20,
@@ -138,7 +138,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     guidance: FloatProperty(
         name="Guidance",
         description="How closely the prompt is followed",
-        default=4.0,
+        default=GenerateRequest.guidance,
         min=GUIDANCE_RANGE[0],
         max=GUIDANCE_RANGE[1],
         soft_max=10.0,
@@ -147,14 +147,14 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         name="Object Size",
         description="How much of its view the object fills",
         subtype="FACTOR",
-        default=0.55,
+        default=GenerateRequest.object_size,
         min=OBJECT_SIZE_RANGE[0],
         max=OBJECT_SIZE_RANGE[1],
     )
     use_examples: BoolProperty(
         name="Start from Examples",
         description="Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
-        default=True,
+        default=GenerateRequest.use_examples,
     )
     variation_count: IntProperty(name="Variations", description="How many to choose from", default=4, min=2, max=12, soft_max=6)
     strip: PointerProperty(type=TETRAVIEW_PG_strip)
@@ -183,7 +183,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     poly_budget: IntProperty(
         name="Triangles",
         description="The mesh never has more triangles than this",
-        default=10_000,
+        default=GenerateRequest.poly_budget,
         min=POLY_BUDGET_RANGE[0],
         max=POLY_BUDGET_RANGE[1],
         step=1000,
