@@ -100,7 +100,8 @@ def _paint_on(
         report(0.0, "Loading the generator")
     generator = models.get_generator(folder, device)
     pipeline = generator.pipeline
-    start = start_of(request, generator)
+    known = {name: resized(image, pipeline.view_px) for name, image in framed.images.items()}
+    start = start_of(request, generator, known)
 
     def after_step(_: Any, step: int, timestep: Any, tensors: Mapping[str, Any]) -> None:
         share = ready + (1 - ready) * (step + 1) / (request.steps + 1)
@@ -111,7 +112,7 @@ def _paint_on(
     output = pipeline(
         request.prompt,
         request.negative_prompt,
-        known_views={name: resized(image, pipeline.view_px) for name, image in framed.images.items()},
+        known_views=known,
         num_inference_steps=request.steps,
         guidance_scale=request.guidance,
         generator=torch.Generator().manual_seed(request.seed % 2**63),
@@ -123,11 +124,21 @@ def _paint_on(
     return generator, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
 
 
-def start_of(request: GenerateRequest, generator: LoadedGenerator) -> Start:
-    """The stored example whose caption is nearest to the prompt, if no view is known and one is near; else the blobs."""
-    if not request.use_examples or len(request.painted) < len(VIEW_NAMES) or generator.examples is None:
+def start_of(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
+    """The stored example that looks most like the known views, or else whose caption is nearest to the prompt, if one is near
+    enough; the blobs if none is.
+
+    Args:
+        request: Says whether examples may be used at all.
+        generator: Whose examples.
+        known: uint8 [S, S, 4] each, as large as the generator paints; none for a prompt alone.
+    """
+    if not request.use_examples or generator.examples is None:
         return Start()
-    example = generator.examples.pick(request.prompt, request.seed)
+    if known:
+        example = generator.examples.like(known, request.prompt, request.seed)
+    else:
+        example = generator.examples.pick(request.prompt, request.seed)
     if example is None:
         return Start()
     from .photos.framing import resized

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
 from tetraview.engine.library import JobFolder, TimingHistory
 from tetraview.engine.models import STARTER_GENERATOR, ModelCache
+from tetraview.engine.multiview.examples import thumbnail
 from tetraview.engine.painting import paint_views
 from tetraview.engine.photos.intake import prepare_views
 from tetraview.engine.pipeline import generate
@@ -258,7 +259,9 @@ def generator_with_examples(tmp_path_factory, generator_dir) -> Path:
     stream = io.BytesIO()
     Image.fromarray(grid).save(stream, "WEBP", lossless=True, exact=True)
     picture = torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
-    save_file({"pictures": picture, "ends": torch.tensor([len(picture)])}, folder / "examples" / "examples.safetensors")
+    thumbnails = torch.from_numpy(thumbnail(grid[:8, :8]))[None, None].repeat(1, 4, 1, 1, 1)
+    tensors = {"pictures": picture, "ends": torch.tensor([len(picture)]), "thumbnails": thumbnails}
+    save_file(tensors, folder / "examples" / "examples.safetensors")
     entry = {"id": "a", "caption": "a red chair", "noun": "chair", "colours": ["red"], "typical": 0.5}
     (folder / "examples" / "examples.json").write_text(json.dumps([entry]))
     return folder
@@ -277,13 +280,22 @@ def test_painting_begins_from_the_example_that_is_near(run, request_to_paint, mo
     assert "with_examples/examples/examples.safetensors" in hashes and len(hashes) == 4
 
 
-def test_no_example_beside_a_known_view(run, request_to_paint, photos_dir, generator_dir, generator_with_examples):
-    photos = {"front": str(photos_dir / "front.jpg")}
-    one, other = (
-        files(run(request_to_paint(folder.name, generator=str(folder), steps=6, photos=photos), "views")[-1].paths)
-        for folder in (generator_dir, generator_with_examples)
-    )
-    assert one == other
+def test_painting_beside_known_views_begins_from_the_example_that_looks_like_them(
+    run, request_to_paint, photos_dir, tmp_path, generator_dir, generator_with_examples
+):
+    def painted(name, view, generator=generator_with_examples, **fields):
+        folder = tmp_path / f"known by {name}"
+        folder.mkdir()
+        Image.fromarray(view).save(folder / "front.png")
+        edits = {"views_dir": str(folder), "repaint": ("right", "back", "left"), "prompt": ""}
+        return files(run(request_to_paint(name, generator=str(generator), steps=6, **edits, **fields), "views")[-1].paths)
+
+    red, dot = np.zeros((2, 64, 64, 4), np.uint8)
+    red[:] = (210, 40, 40, 255)
+    dot[30:34, 30:34] = (20, 200, 20, 255)
+    assert painted("red", red) != painted("red blobs", red, generator_dir)
+    assert painted("red without", red, use_examples=False) == painted("red blobs again", red, generator_dir)
+    assert painted("dot", dot) == painted("dot blobs", dot, generator_dir)
 
 
 def test_short_memory_goes_on_with_the_cpu(request_to_paint, generator_dir, tmp_path):
