@@ -42,7 +42,8 @@ def _draw_paint(layout, settings, status) -> None:
     column.enabled = bool(something) and status.engine_ready and not status.running
     row = column.row(align=True)
     row.scale_y = 1.6
-    row.operator("tetraview.paint_views", text="Paint Views" if painted else "Cut Out Views", icon="BRUSH_DATA")
+    text, icon = ("Paint Views", "BRUSH_DATA") if painted else ("Cut Out Views", "MOD_MASK")
+    row.operator("tetraview.paint_views", text=text, icon=icon)
     if painted:
         row = column.row(align=True)
         again = row.row(align=True)
