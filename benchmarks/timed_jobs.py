@@ -109,14 +109,16 @@ def tell(measured: Mapping[str, Any]) -> None:
 
 def report(measured: Mapping[str, Any], what: str, goal_s: float, goal_bytes: float, goal_orbit_s: float | None = None) -> bool:
     """Print the figures; returns whether the goals are met."""
-    medians = {phase: statistics.median(run[phase] for run in measured["timings"]) for phase in measured["timings"][0]}
-    medians.pop("total")
+    from tetraview.engine.types import PHASES
+
+    runs = measured["timings"]
+    medians = {phase: statistics.median(run[phase] for run in runs) for phase in PHASES if phase in runs[0]}
     total = statistics.median(measured["seconds"])
     for phase, seconds in medians.items():
         print(f"  {phase:<10}{seconds:8.2f} s")
     print(f"  {'the rest':<10}{total - sum(medians.values()):8.2f} s   (the process; in Blender also building the object)")
-    runs = ", ".join(f"{seconds:.2f}" for seconds in measured["seconds"])
-    print(f"{what}: {total:.2f} s, median of {len(measured['seconds'])} warm runs ({runs}); cold {measured['cold_s']:.2f} s")
+    each = ", ".join(f"{seconds:.2f}" for seconds in measured["seconds"])
+    print(f"{what}: {total:.2f} s, median of {len(runs)} warm runs ({each}); cold {measured['cold_s']:.2f} s")
     memory = sum(measured["memory"].values())
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in measured["memory"].items())
     print(f"peak memory of all processes: {memory / 1e9:.2f} GB ({parts}); {measured['faces']} triangles")
