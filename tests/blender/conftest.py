@@ -130,7 +130,7 @@ def tiny_generator(tmp_path_factory) -> str:
         "torch.nn.init.normal_(last.weight, std=0.3); torch.nn.init.constant_(last.bias, 0.5)\n"
         "FourViewPipeline(**parts).save_pretrained(sys.argv[1])\n"
     )
-    subprocess.run([os.environ["TETRAVIEW_ENGINE_PYTHON"], "-I", "-c", code, str(folder)], check=True, timeout=120)
+    subprocess.run([os.environ["TETRAVIEW_ENGINE_PYTHON"], "-I", "-c", code, str(folder)], check=True, timeout=300)
     return str(folder)
 
 
