@@ -105,6 +105,7 @@ def generate(
             yield Views(paths, (*framed.warnings, *warnings_of_empty(views)), request.painted)
         if "planes" not in phases:
             return
+        require_no_empty_view(views)
         # 3 Planes
         field, model = yield from steps.run(
             "planes", "Understanding the views",
@@ -189,7 +190,6 @@ def encode_views(
     import torch
     from safetensors.torch import save
 
-    require_no_empty_view(views)
     torch.manual_seed(request.seed % 2**63)
     np.random.seed(request.seed % 2**32)
     model = models.get(folder, device)
