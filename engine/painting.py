@@ -26,9 +26,8 @@ logger = logging.getLogger(__name__)
 
 UInt8Array = npt.NDArray[np.uint8]
 
-BLOB_STRENGTH = 0.85
-"""How far from the blobs the painting may go. Where it begins from the noisiest step the blobs have no effect; a schedule of n
-steps does that above n / (n + 1), so at the default of 6 above 0.857."""
+BLOB_STRENGTH = 0.9
+"""How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
 
 LOADING_SHARE = 0.4
 """Of the phase, where the generator is not in memory yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,7 @@ def rescale_guided(guided: Tensor, positive: Tensor, share: float) -> Tensor:
 
 
 def set_timesteps(scheduler: Any, num_inference_steps: int, strength: float, device: torch.device | str) -> Tensor:
-    """Exactly `num_inference_steps` steps, of which the first lies at about `strength` of the way from clean to noise.
+    """Exactly `num_inference_steps` steps, of which the first lies at most `strength` of the way from clean to noise.
 
     Strength below 1 makes the whole schedule finer and leaves its start out, so that it costs no steps.
 
@@ -104,7 +105,7 @@ def set_timesteps(scheduler: Any, num_inference_steps: int, strength: float, dev
         scheduler.set_timesteps(num_inference_steps, device=device, strength=strength)
         _begin_at(scheduler, 0)
         return scheduler.timesteps
-    total = max(num_inference_steps, int(num_inference_steps / strength))
+    total = math.ceil(num_inference_steps / strength - 1e-6)
     scheduler.set_timesteps(total, device=device)
     skipped = (total - num_inference_steps) * scheduler.order
     _begin_at(scheduler, skipped)

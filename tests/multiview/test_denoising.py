@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, LatentConsistencyModelPipeline
@@ -34,8 +36,17 @@ def test_steps_asked_for_are_steps_run_from_the_strength_on(steps: int, strength
     timesteps = set_timesteps(scheduler, steps, strength, "cpu")
     assert len(timesteps) == steps
     assert (timesteps[1:] < timesteps[:-1]).all()
-    total = int(steps / strength)
-    assert float(timesteps[0] + 1) / 1000 == pytest.approx(steps / total, abs=0.01)
+    first = float(timesteps[0] + 1) / 1000
+    assert first <= strength + 0.002
+    assert first == pytest.approx(steps / math.ceil(steps / strength), abs=0.01)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 6, 8, 20])
+def test_below_full_strength_the_start_always_counts(steps: int) -> None:
+    """However few the steps: the noisiest step of this schedule is noise alone."""
+    scheduler = starter_scheduler()
+    first = set_timesteps(scheduler, steps, 0.9, "cpu")[0]
+    assert scheduler.alphas_cumprod[int(first)] > 0.0005
 
 
 @given(steps=st.integers(1, 60), strength=st.floats(0.05, 1))

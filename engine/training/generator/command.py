@@ -69,6 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
         metavar="RANK",
         help="train low-rank additions to attention (needs peft); 0: everything",
     )
+    if stage == "generator":
+        add(
+            "--highest-level",
+            type=float,
+            default=1.0,
+            metavar="SHARE",
+            help="train on this share of noise levels only (%(default)s)",
+        )
     add("--sheet-jobs", type=int, default=16, metavar="N", help="rows of a sample sheet (%(default)s)")
     add("--reconstructor", metavar="DIR", help="stage two, which judges the checkpoints (the package's weights)")
     add("--no-judge", action="store_true", help="choose checkpoints by PSNR of repainted views only")
@@ -146,7 +154,9 @@ def _run_denoiser(args: argparse.Namespace) -> int:
     else:
         from .denoiser import DenoiserConfig, DenoiserTrainer
 
-        trainer = DenoiserTrainer(pipeline, _with_batch(DenoiserConfig(**shared), args), data, out, accelerator)
+        trainer = DenoiserTrainer(
+            pipeline, _with_batch(DenoiserConfig(**shared, highest_level=args.highest_level), args), data, out, accelerator
+        )
     curves = CurveLog(out, losses=("loss", "error"), score="known_psnr" if args.no_judge else "stage_two")
     status = _train(trainer, out, curves, accelerator.device)
     if args.export and accelerator.is_main_process:

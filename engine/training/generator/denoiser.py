@@ -27,11 +27,14 @@ class DenoiserConfig(GeneratorConfig):
     Attributes:
         snr_gamma: Signal-to-noise ratio above which a noise level counts no more in the error of the clean latents.
         train_text: Train the text encoder too (the starter's; SDXL's CLIPs stay as they are).
+        highest_level: Share of the timesteps that is trained on, from the clean end: less than 1 for a denoiser that only ever
+            begins from noised views.
     """
 
     learning_rate: float = 6e-4
     snr_gamma: float = 5.0
     train_text: bool = True
+    highest_level: float = 1.0
 
 
 class NoiseSchedule:
@@ -126,7 +129,9 @@ class DenoiserTrainer(GeneratorTrainer):
         super().__init__(Denoiser(pipeline, train_text), pipeline, config, data, out, accelerator)
 
     def loss(self, batch: GeneratorBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        timesteps = spread_timesteps(len(batch.prompts), len(self.schedule), rng).to(self.device)
+        timesteps = spread_timesteps(len(batch.prompts), round(len(self.schedule) * self.config.highest_level), rng).to(
+            self.device
+        )
         noise = noise_like(batch.latents, rng)
         noisy = self.schedule.add_noise(batch.latents, noise, timesteps)
         prediction = self.network(noisy, timesteps, batch.mask, batch.masked_latents, batch.prompts)
