@@ -107,6 +107,9 @@ def set_timesteps(scheduler: Any, num_inference_steps: int, strength: float, dev
         return scheduler.timesteps
     total = math.ceil(num_inference_steps / strength - 1e-6)
     scheduler.set_timesteps(total, device=device)
+    while float(scheduler.timesteps[-1]) < 0:  # rounding gives DDIM's trailing schedules one step too many at some totals (61)
+        total += 1
+        scheduler.set_timesteps(total, device=device)
     skipped = (total - num_inference_steps) * scheduler.order
     _begin_at(scheduler, skipped)
     return scheduler.timesteps[skipped:]
