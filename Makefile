@@ -34,8 +34,8 @@ setup: .venv/.complete .venv-blender/.complete ## make .venv and .venv-blender (
 	@scripts/make_venv.sh "$(PYTHON)" .venv-blender-5 wheels/requirements-blender-5.txt
 	@touch $@
 
-demo: setup ## four photos -> .blend, .glb, orbit GIF, preview PNG in out/demo/, through the operator in real Blender
-	@timeout --kill-after=10 900 $(BLENDER_PYTHON) scripts/demo_blender.py --output out/demo
+demo: setup ## four photos, and a prompt, to meshes in out/demo/, by the operators in real Blender; PROMPT="a red armchair": that alone
+	@timeout --kill-after=10 900 $(BLENDER_PYTHON) scripts/demo_blender.py --output out/demo $(if $(PROMPT),--prompt "$(PROMPT)")
 
 test: test-engine test-blender test-blender-5 ## every test, on a machine with nothing installed too
 
@@ -56,12 +56,14 @@ check: setup ## ruff, mypy and the import rules
 extension: setup ## dist/tetraview-<version>.zip by Blender's own builder, validated before and after
 	@$(ENGINE_PYTHON) scripts/build_extension.py --output dist
 
-gui: extension ## screenshot of the panel in a real Blender 5 window -> docs/images/panel.png (root on Debian; first time about 3 minutes)
+gui: extension ## screenshots of the panel in a real Blender 5 window -> docs/images/ (root on Debian; first time about 3 minutes)
 	@scripts/gui/make_root.sh "$(GUI_ROOT)"
 	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/panel.png
+	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/strip.png "a red armchair"
 
 benchmark: setup ## time and memory of the main job, and of its parts
 	$(ENGINE_PYTHON) benchmarks/photo_to_mesh.py --blender $(BLENDER_PYTHON)
+	$(ENGINE_PYTHON) benchmarks/prompt_to_mesh.py --blender $(BLENDER_PYTHON)
 	$(ENGINE_PYTHON) benchmarks/photo_intake.py
 	$(ENGINE_PYTHON) benchmarks/texture.py
 	$(ENGINE_PYTHON) benchmarks/lattice_sdf.py $(if $(TETRAVIEW_DATA),--model engine/weights/starter/reconstructor,--shape torus)
