@@ -70,10 +70,10 @@ STYLE_BONUS, COLOUR_BONUS, TYPICAL_BONUS = 0.05, 0.04, 0.06
 CLOSE = 0.04
 """Examples so near to the best one are as good: the seed chooses among them."""
 
-STRENGTH = 0.72
+STRENGTH = 0.06
 """Level of noise at which the denoiser takes over."""
 
-LIKE_STRENGTH = 0.8
+LIKE_STRENGTH = 0.1
 """The same where views are known: an object that looks alike from one side may differ from the others."""
 
 MAX_DISTANCE = 0.3

@@ -43,6 +43,8 @@ def export_pipeline(pipeline: FourViewPipeline, best: Path, target: Path, lora: 
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shipped.save_pretrained(partial)
+    for weights in partial.glob("*/*.safetensors"):
+        weights.chmod(0o644)  # safetensors leaves it to the owner alone
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
