@@ -59,7 +59,7 @@ extension: setup ## dist/tetraview-<version>.zip by Blender's own builder, valid
 gui: extension ## screenshots of the panel in a real Blender 5 window -> docs/images/ (root on Debian; first time about 3 minutes)
 	@scripts/gui/make_root.sh "$(GUI_ROOT)"
 	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/panel.png
-	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/strip.png "a red armchair"
+	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/strip.png "a red mushroom"
 
 benchmark: setup ## time and memory of the main job, and of its parts
 	$(ENGINE_PYTHON) benchmarks/photo_to_mesh.py --blender $(BLENDER_PYTHON)
