@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 LATTICE_RESOLUTION = 256
 ORBIT_SAMPLES, ORBIT_SLABS = 28, 7
-"""Samples a ray of the orbit preview, and parts they are decoded in; with 32, edges that are seen at a slant look wavy."""
+"""Samples a ray of the orbit preview, and parts they are decoded in."""
 ROUGHNESS, METALLIC = 0.7, 0.0
 
 UInt8Array = npt.NDArray[np.uint8]
