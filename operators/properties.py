@@ -145,7 +145,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     )
     object_size: FloatProperty(
         name="Object Size",
-        description="How much of its view the object fills",
+        description="How much of its view the object fills, where painting does not begin from an example",
         subtype="FACTOR",
         default=GenerateRequest.object_size,
         min=OBJECT_SIZE_RANGE[0],

@@ -2,7 +2,7 @@
 
 A small denoiser knows how things look in detail better than how they are built. So the bank holds small pictures of objects,
 all of them CC0, with their captions; the views of the nearest one, brought to the colours that are asked for or seen, and
-noised most of the way, are where the denoiser begins.
+noised no further than the denoiser finds back from, are where it begins.
 
 Blattmann et al. 2022, Retrieval-Augmented Diffusion Models, https://arxiv.org/abs/2204.11824; beginning from a noised picture:
 Meng et al. 2022, SDEdit, https://arxiv.org/abs/2108.01073
@@ -71,7 +71,7 @@ CLOSE = 0.04
 """Examples so near to the best one are as good: the seed chooses among them."""
 
 STRENGTH = 0.06
-"""Level of noise at which the denoiser takes over."""
+"""Level of noise at which the denoiser takes over. From further up, the shipped one loses the object."""
 
 LIKE_STRENGTH = 0.1
 """The same where views are known: an object that looks alike from one side may differ from the others."""

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from tetraview.engine.client import EngineProcess
+from tetraview.engine.library import TimingHistory
+from tetraview.engine.models import ModelCache
 from tetraview.engine.multiview.configs import tiny_components
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.reconstructor import Reconstructor
@@ -33,6 +35,17 @@ def model_dir(tmp_path_factory) -> Path:
         model.decoder.sdf.bias.fill_(0.5)  # solid wherever the hull is
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory) -> TimingHistory:
+    return TimingHistory(tmp_path_factory.mktemp("history"))
+
+
+@pytest.fixture(scope="module")
+def models() -> ModelCache:
+    """Weights stay loaded from test to test, as in the engine process."""
+    return ModelCache()
 
 
 def save_tiny_generator(folder: Path, *, contrast: float = 0.1, brightness: float = 0.9) -> Path:

@@ -27,17 +27,6 @@ from tetraview.engine.views import FramedViews
 from .conftest import save_tiny_generator
 
 
-@pytest.fixture(scope="module")
-def history(tmp_path_factory) -> TimingHistory:
-    return TimingHistory(tmp_path_factory.mktemp("history"))
-
-
-@pytest.fixture(scope="module")
-def models() -> ModelCache:
-    """Weights stay loaded from test to test, as in the engine process."""
-    return ModelCache()
-
-
 @pytest.fixture
 def run(models, history):
     """Runs a request to the end, and returns its events."""

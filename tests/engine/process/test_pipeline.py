@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
-from tetraview.engine.library import JobFolder, TimingHistory
+from tetraview.engine.library import JobFolder
 from tetraview.engine.pipeline import ModelCache, generate
 from tetraview.engine.types import VIEW_NAMES, Asset, Planes, Progress, Views
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory) -> TimingHistory:
-    return TimingHistory(tmp_path_factory.mktemp("history"))
 
 
 def test_whole_job_from_views(request_from_views, history):

@@ -18,11 +18,6 @@ MAX_BYTES = 60_000_000
 
 
 @pytest.fixture(scope="module")
-def models() -> ModelCache:
-    return ModelCache()
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, models: ModelCache) -> tuple[GenerateRequest, list[object]]:
     folder = tmp_path_factory.mktemp("armchair")
     request = GenerateRequest(

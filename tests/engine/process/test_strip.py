@@ -10,20 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from tetraview.engine.errors import InvalidRequestError, PhotoError
-from tetraview.engine.library import JobFolder, TimingHistory
-from tetraview.engine.models import ModelCache
+from tetraview.engine.library import JobFolder
 from tetraview.engine.pipeline import generate
 from tetraview.engine.types import VIEW_NAMES, Asset, Preview, Progress, Views
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory) -> TimingHistory:
-    return TimingHistory(tmp_path_factory.mktemp("history"))
-
-
-@pytest.fixture(scope="module")
-def models() -> ModelCache:
-    return ModelCache()
 
 
 @pytest.fixture
