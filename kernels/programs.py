@@ -1,0 +1,70 @@
+"""One compiled `.cu` with its definitions, ready to launch, on whatever runs it.
+
+The fronts (`triplane.py`, `raster.py`, `tets.py`) ask `program` for what they need and get None where nothing can run it: then they
+call their torch twin. On a CUDA device `loader` compiles at run time; the tests run the same sources on the CPU (`use_backend`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).resolve().parent
+HEADER = "device.cuh"
+
+Definitions = Mapping[str, str | int]
+Argument = Tensor | int | float
+
+
+class Program(Protocol):
+    """A compiled `.cu`."""
+
+    def launch(self, kernel: str, grid: int, block: int, args: Sequence[Argument]) -> None:
+        """Run one of its kernels on torch's current stream of the device.
+
+        Args:
+            kernel: Name of an `extern "C" __global__` function.
+            grid: Blocks; with 0 nothing happens.
+            block: Threads a block.
+            args: Contiguous tensors become pointers, integers `long long`, floats `float`.
+        """
+
+
+Backend = Callable[[str, Definitions, torch.device], Program | None]
+
+_backends: dict[str, Backend] = {}
+
+
+def program(source: str, definitions: Definitions, device: torch.device) -> Program | None:
+    """The program `<source>.cu` compiled with `definitions` as macros, for a device; None if that device runs none.
+
+    Args:
+        source: Name of the `.cu` file in this folder, without its suffix.
+        definitions: Macros and their values.
+        device: Where the arguments of its launches lie.
+    """
+    backend = _backends.get(device.type)
+    if backend is not None:
+        return backend(source, definitions, device)
+    if device.type == "cuda":
+        from .loader import cuda_program
+
+        return cuda_program(source, definitions, device)
+    return None
+
+
+@contextlib.contextmanager
+def use_backend(device_type: str, backend: Backend) -> Iterator[None]:
+    """Have programs for a type of device made by `backend` within the block."""
+    before = dict(_backends)
+    _backends[device_type] = backend
+    try:
+        yield
+    finally:
+        _backends.clear()
+        _backends.update(before)
