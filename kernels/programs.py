@@ -1,7 +1,7 @@
 """One compiled `.cu` with its definitions, ready to launch, on whatever runs it.
 
-The fronts (`triplane.py`, `raster.py`, `tets.py`) ask `program` for what they need and get None where nothing can run it: then they
-call their torch twin. On a CUDA device `loader` compiles at run time; the tests run the same sources on the CPU (`use_backend`).
+The fronts (`triplane.py`, `raster.py`, `tets.py`) ask `program` for what they need and get None where nothing can run it: then
+they call their torch twin. On a CUDA device `loader` compiles at run time; tests run the same sources on the CPU (`use_backend`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The kernels' own sources, compiled as C++ and run on the CPU: a backend of `kernels.programs`.
 
-Each `.cu` is included after `cuda.h`, which supplies threads, barriers, warp functions, atomics and vector types; for each kernel a
-launcher is generated from its signature. Needs a C++20 compiler (`c++`, or what CXX names).
+Each `.cu` is included after `cuda.h`, which supplies threads, barriers, warp functions, atomics and vector types; for each kernel
+a launcher is generated from its signature. Needs a C++20 compiler (`c++`, or what CXX names).
 """
 
 from __future__ import annotations
