@@ -54,10 +54,11 @@ class CurveLog:
         for name, axes, keys in (("curves.csv", left, self.losses), ("validation.csv", right, (self.score,))):
             rows = self._read(name)
             for key in keys:
-                if rows and key in rows[0]:
-                    axes.plot([float(r["step"]) for r in rows], [float(r[key]) for r in rows], label=key)
+                measured = [row for row in rows if row.get(key)]
+                if measured:
+                    axes.plot([float(r["step"]) for r in measured], [float(r[key]) for r in measured], label=key)
             axes.set_xlabel("step")
-            if rows:
+            if axes.lines:
                 axes.legend()
         left.set_yscale("log")
         figure.tight_layout()
@@ -66,12 +67,16 @@ class CurveLog:
 
     def _append(self, name: str, row: dict[str, float]) -> None:
         path = self.folder / name
-        new = not path.exists()
-        with path.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        earlier = self._read(name)
+        columns = list(dict.fromkeys([*(earlier[0] if earlier else ()), *row]))
+        if earlier and columns == list(earlier[0]):
+            with path.open("a", newline="") as stream:
+                csv.DictWriter(stream, columns).writerow(row)
+            return
+        with path.open("w", newline="") as stream:  # the first row, or one that measures more than those before
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows([*earlier, row])
 
     def _read(self, name: str) -> list[dict[str, str]]:
         path = self.folder / name
