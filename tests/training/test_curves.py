@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 import numpy as np
-
 from tetraview.engine.training.curves import CurveLog
 
 
