@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import statistics
 import sys
@@ -44,6 +45,7 @@ def sphere(rings: int, segments: int) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print seconds per 50,000 triangles for another program")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder
@@ -64,6 +66,9 @@ def main() -> None:
                 milliseconds.append((time.perf_counter() - start) * 1e3 * 50_000 / len(arrays["faces"]))
         finally:
             addon_utils.disable(ADDON, default_set=True)
+    if options.json:
+        print(json.dumps({"blender": bpy.app.version_string, "seconds": [each / 1e3 for each in milliseconds]}))
+        return
     print(f"Blender {bpy.app.version_string}: {statistics.median(milliseconds):.0f} ms per 50,000 triangles, "
           f"median of {options.runs} (least {min(milliseconds):.0f}, most {max(milliseconds):.0f})")  # fmt: skip
 
