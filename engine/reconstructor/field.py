@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CHUNK = 65_536
 """Points decoded at a time: some 100 MB of activations."""
 
+COLOUR_CHUNK = 8_192
+"""The same where only colours are asked for, as a texture does: what a core's cache holds."""
+
 
 class Field:
     """Density, signed distance and albedo of one object; every method is gradient-free.
@@ -79,7 +82,12 @@ class Field:
     def albedo(self, points: Tensor, normals: Tensor | None = None) -> Tensor:
         """sRGB [N, 3] at surface points [N, 3]; `normals` [N, 3] are not needed by this model."""
         del normals
-        return self.density(points)[1].clamp(0, 1)
+        parts = []
+        for chunk in points.to(self.device).split(COLOUR_CHUNK):
+            views = self.views.features(self.views.project(chunk)[0]).permute(2, 0, 1)
+            hidden = self.model.decoder.hidden(self._planes(chunk), views, chunk)
+            parts.append(self.model.decoder.albedo(hidden, views).clamp(0, 1))
+        return torch.cat(parts).to(points.device) if parts else points.new_zeros(0, 3)
 
     def _planes(self, points: Tensor) -> Tensor:
         """Samples of the planes, summed: [N, C]."""

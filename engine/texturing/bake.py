@@ -16,7 +16,7 @@ from .raster import Texels, rasterize_uvs
 
 FloatArray = npt.NDArray[np.float32]
 
-_BLOCK_TEXELS = 262_144
+_BLOCK_TEXELS = 65_536
 _FIELD_BATCH = 131_072
 
 
@@ -47,18 +47,40 @@ class SurfaceTexels:
 
 def bake_surface(atlas: Atlas, texture_px: int) -> Iterator[SurfaceTexels]:
     """All covered texels of the atlas, in blocks of faces, so that memory stays bounded at any texture size."""
-    normals = vertex_normals(atlas.verts, atlas.faces)
-    flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
-    blocks = -(-texture_px * texture_px // _BLOCK_TEXELS)
-    for faces in np.array_split(np.arange(len(atlas.faces)), min(blocks, len(atlas.faces))):
-        texels = rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], texture_px)
-        if len(texels.row) == 0:
-            continue
+    surface = Surface(atlas, texture_px)
+    for faces in surface.blocks():
+        block = surface.texels(faces)
+        if len(block.points):
+            yield block
+
+
+class Surface:
+    """A mesh whose texels are asked for block by block, in any order and from any thread.
+
+    Args:
+        atlas: The unwrapped mesh.
+        texture_px: Side of the texture.
+    """
+
+    def __init__(self, atlas: Atlas, texture_px: int) -> None:
+        self.atlas, self.texture_px = atlas, texture_px
+        self._normals = vertex_normals(atlas.verts, atlas.faces)
+        self._flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
+
+    def blocks(self) -> list[npt.NDArray[np.int64]]:
+        """The faces, split into runs of some `_BLOCK_TEXELS` texels each: int64 [F'] each."""
+        count = -(-self.texture_px * self.texture_px // _BLOCK_TEXELS)
+        return np.array_split(np.arange(len(self.atlas.faces)), min(count, len(self.atlas.faces)))
+
+    def texels(self, faces: npt.NDArray[np.int64]) -> SurfaceTexels:
+        """The texels that a run of faces covers; maybe none."""
+        atlas = self.atlas
+        texels = rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], self.texture_px)
         corners = atlas.faces[faces]
-        smooth = texels.interpolate(normals, corners)
+        smooth = texels.interpolate(self._normals, corners)
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
-        whole = Texels(texels.row, texels.col, texels.face_index + faces[0], texels.barycentrics, texture_px)
-        yield SurfaceTexels(whole, texels.interpolate(atlas.verts, corners), smooth, flat[whole.face_index])
+        whole = Texels(texels.row, texels.col, texels.face_index + faces[0], texels.barycentrics, self.texture_px)
+        return SurfaceTexels(whole, texels.interpolate(atlas.verts, corners), smooth, self._flat[whole.face_index])
 
 
 def sample_field(field: ColourField | Any, points: FloatArray, normals: FloatArray) -> FloatArray:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from .atlas import Atlas
 from .back_projection import BackProjector
-from .bake import ColourField, bake_surface, sample_field
+from .bake import ColourField, Surface, sample_field
 from .gutters import fill_gutters
 from .normals import face_normals, vertex_normals
 
 _MATCH_POINTS = 20_000
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 def paint_texture(
@@ -46,10 +51,10 @@ def paint_texture(
     if projector is not None:
         projector.match_views(*_spread_points(atlas))
     report(0.1)
-    image = np.zeros((texture_px * texture_px, 3), np.uint8)
-    covered = np.zeros(texture_px * texture_px, bool)
-    n_faces = len(atlas.faces)
-    for block in bake_surface(atlas, texture_px):
+    surface = Surface(atlas, texture_px)
+
+    def paint_block(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        block = surface.texels(faces)
         if projector is None:
             colour = sample_field(field, block.points, block.normals)
         else:
@@ -58,13 +63,39 @@ def paint_texture(
             rest = np.flatnonzero(seen.confidence < 0.999)
             share = seen.confidence[rest, None]
             colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest], block.normals[rest])
-        at = block.texels.flat_index
-        image[at] = np.round(colour * 255).astype(np.uint8)
-        covered[at] = True
-        report(0.1 + 0.85 * float(block.texels.face_index[-1] + 1) / n_faces)
+        return block.texels.flat_index, np.round(colour * 255).astype(np.uint8)
+
+    image = np.zeros((texture_px * texture_px, 3), np.uint8)
+    covered = np.zeros(texture_px * texture_px, bool)
+    blocks = surface.blocks()
+    with contextlib.closing(_side_by_side(paint_block, blocks, field)) as painted_blocks:
+        for done, (at, colour) in enumerate(painted_blocks):
+            image[at] = colour
+            covered[at] = True
+            report(0.1 + 0.85 * (done + 1) / len(blocks))
     painted = fill_gutters(image.reshape(texture_px, texture_px, 3), covered.reshape(texture_px, texture_px))
     report(1.0)
     return painted
+
+
+def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField | Any) -> Generator[R, None, None]:
+    """`work` of each item, in their order, on all of torch's threads: each worker computes on one core.
+
+    Much of a block is numpy's and OpenCV's, which use one core at a time; a field on a graphics card gets one block at a time.
+    """
+    cores = torch.get_num_threads()
+    if cores == 1 or torch.device(getattr(field, "device", "cpu")).type != "cpu":
+        yield from map(work, items)
+        return
+    torch.set_num_threads(1)  # for all threads that begin hereafter
+    try:
+        with ThreadPoolExecutor(cores, "tetraview-texture") as pool:
+            try:
+                yield from pool.map(work, items)
+            finally:
+                pool.shutdown(cancel_futures=True)
+    finally:
+        torch.set_num_threads(cores)
 
 
 def _spread_points(atlas: Atlas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
+import torch
 from tetraview.engine.cameras import rig_c2w
 from tetraview.engine.texturing.atlas import unwrap
 from tetraview.engine.texturing.back_projection import BackProjector
@@ -142,6 +146,27 @@ def test_progress_rises_to_one_and_can_cancel(ball):
 
     with pytest.raises(KeyboardInterrupt):
         paint_texture(AnalyticField(waves), ball, views, ELEVATION_DEG, 256, stop)
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_any_number_of_threads_paints_the_same_and_stays_as_it_was(ball, cancel):
+    views, before, images = four_views(ball.verts, ball.faces, waves), torch.get_num_threads(), []
+
+    def report(share):
+        if cancel and share > 0.3:
+            raise KeyboardInterrupt
+
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            with contextlib.suppress(KeyboardInterrupt):
+                images.append(paint_texture(AnalyticField(waves), ball, views, ELEVATION_DEG, 512, report))
+            assert torch.get_num_threads() == threads
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("tetraview-texture")]
+    finally:
+        torch.set_num_threads(before)
+    assert len(images) == (0 if cancel else 3)
+    assert all(np.array_equal(image, images[0]) for image in images)
 
 
 def test_field_sampling_is_batched_in_order():
