@@ -7,6 +7,8 @@ vain. "May cross" is a matter of the sdf and its slope nearby, which dilates the
 
 Then the refined region grows until it holds every tetrahedron around every crossed edge, which makes each surface that was found
 at all a closed one, the same as from a dense evaluation. All outside the open box [-1, 1]^3 counts as outside.
+
+That is the CPU's way; where the field lives on a device that runs the marching kernel, `extract_on_device` does all of it there.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import maximum_filter
 
+from .extract_on_device import device_of, march_on_device
 from .lattice import PERIOD, SITES, Lattice
 from .marching_tets import LatticeSurface, march_lattice
 
@@ -33,7 +36,10 @@ _BORDER_SDF = -1e-6  # outside, yet so near the surface that a shape which leave
 
 
 class Field(Protocol):
-    """What the extraction needs of a field: no gradients, batched over points, positive inside."""
+    """What the extraction needs of a field: no gradients, batched over points, positive inside.
+
+    It may have an attribute `device`, where it computes; the CPU if it has none.
+    """
 
     def sdf(self, points: torch.Tensor) -> torch.Tensor:
         """Signed distance [N] at world points float32 [N, 3]."""
@@ -61,6 +67,10 @@ def extract_mesh(
     Raises:
         ValueError: The resolution is not a positive multiple of 4, or the field gives NaN.
     """
+    device = device_of(field)
+    if device is not None:
+        there = march_on_device(field, Lattice(resolution), device, on_progress, index_dtype=torch.int32)
+        return there.verts.cpu().numpy(), there.faces.cpu().numpy()
     surface = extract_surface(field, resolution, on_progress, margin=margin)
     return surface.verts(), surface.faces.astype(np.int32)
 
@@ -69,6 +79,12 @@ def extract_surface(
     field: Field, resolution: int = 256, on_progress: Callable[[float], None] | None = None, *, margin: float = 1.25
 ) -> LatticeSurface:
     """As `extract_mesh`, but leaves each vertex as the lattice edge it lies on, for training through the positions."""
+    device = device_of(field)
+    if device is not None:
+        lattice = Lattice(resolution)
+        there = march_on_device(field, lattice, device, on_progress)
+        faces, sdf = there.faces.cpu().numpy(), there.sdf.cpu().numpy()
+        return LatticeSurface(lattice.ijk(there.ends.cpu().numpy()), sdf, faces, resolution)
     samples = _Samples(field, Lattice(resolution))
     tet_periods = samples.lattice.tet_periods()
     if resolution < _MIN_COARSE:  # too few samples for a coarse pass to mean anything
