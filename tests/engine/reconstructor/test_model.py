@@ -118,6 +118,8 @@ def test_one_objects_hull_is_that_of_batches(tiny: Reconstructor, ball: Field) -
     ours = ball.density(points)
     torch.testing.assert_close(ours[0], density, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours[1], albedo, rtol=0, atol=1e-5)
+    many = points.repeat(2 * COLOUR_CHUNK // len(points) + 1, 1)  # more than are decoded at a time
+    torch.testing.assert_close(ball.albedo(many), ours[1].clamp(0, 1).repeat(len(many) // len(points), 1), rtol=0, atol=1e-5)
 
 
 def test_lattice_sdf_equals_sdf(ball: Field) -> None:
