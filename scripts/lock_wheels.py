@@ -190,17 +190,22 @@ def write_lock(variant: str, packages: list[dict[str, Any]]) -> Path:
 
 
 def write_development_pins(uv: str) -> Path:
-    """Write wheels/requirements-dev.txt: the versions of .venv on Linux and macOS, Python 3.11, without hashes."""
+    """Write wheels/requirements-dev.txt: the versions of .venv on Linux and macOS, Python 3.11, without hashes.
+
+    Of CUDA's packages, which torch's build for Linux asks for, only those that the development environment itself names.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [f"torch=={TORCH}", *project["dependencies"], *project["optional-dependencies"]["dev"]]
+    named = {requirement.name: requirement.marker for requirement in map(Requirement, wanted)}
     target = Target("linux-x64", (3, 11))
     path = ROOT / "wheels/requirements-dev.txt"
     pins = []
     for package in resolve(uv, wanted):
         marker = package.get("marker")
         for_this_target = not marker or Marker(marker).evaluate(target.marker_environment)
-        if for_this_target and not package["name"].startswith(CUDA_PREFIXES):
-            pins.append(f"{package['name']}=={package['version']}")
+        if for_this_target and (package["name"] in named or not package["name"].startswith(CUDA_PREFIXES)):
+            own_marker = named.get(package["name"])
+            pins.append(f"{package['name']}=={package['version']}" + (f" ; {own_marker}" if own_marker else ""))
     path.write_text(
         "\n".join(["# Made by scripts/lock_wheels.py: do not edit. The development environment, .venv.", *pins]) + "\n"
     )

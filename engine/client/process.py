@@ -288,15 +288,36 @@ class _Silence:
 
 
 def clean_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The child's environment: ours without what would change which Python modules it finds, and offline.
+    """The child's environment: ours without what would change which modules or CUDA libraries it finds, and offline.
+
+    Its CUDA comes with its packages; a toolkit of another version that this computer may have is not to be mixed in. Folders of
+    LD_LIBRARY_PATH with a toolkit in them are left out; others stay, since the driver may lie there.
 
     Args:
         environment: Ours.
         home: The engine's home, handed on as `TETRAVIEW_HOME`.
     """
-    unwanted = ("PYTHON", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "CONDA_")
+    unwanted = (
+        "PYTHON",
+        "__PYVENV_LAUNCHER__",
+        "VIRTUAL_ENV",
+        "CONDA_",
+        "CUDA_PATH",
+        "CUDA_HOME",
+        "CUDA_ROOT",
+        "LD_LIBRARY_PATH",
+    )
     kept = {key: value for key, value in environment.items() if not key.upper().startswith(unwanted)}
+    folders = [folder for folder in environment.get("LD_LIBRARY_PATH", "").split(":") if folder and not _has_toolkit(folder)]
+    if folders:
+        kept["LD_LIBRARY_PATH"] = ":".join(folders)
     return {**kept, "TETRAVIEW_HOME": str(home), "PYTHONNOUSERSITE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+def _has_toolkit(folder: str) -> bool:
+    """Whether libraries of CUDA other than the driver's lie in a folder."""
+    patterns = ("libcudart.so*", "libnvrtc.so*", "libcublas.so*", "libcudnn*.so*")
+    return any(next(Path(folder).glob(pattern), None) for pattern in patterns)
 
 
 def describe_exit(exit_code: int) -> str:

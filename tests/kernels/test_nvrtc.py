@@ -202,3 +202,14 @@ def test_a_cuda_toolkit_of_another_version_does_not_matter(tmp_path):
     size, *mapped = done.stdout.split()
     assert int(size) > 10_000
     assert sorted(mapped) == sorted(str(path.resolve()) for path in nvrtc.find_libraries())
+
+
+def test_the_compiler_of_the_tests_is_the_one_that_is_installed_for_artists():
+    root = FOLDER.parent
+    pins = {
+        re.search(r"^nvidia-cuda-nvrtc==([\d.]+)", (root / "wheels" / name).read_text(), re.MULTILINE)[1]
+        for name in ("requirements-dev.txt", "requirements-cuda.txt")
+    }
+    named = set(re.findall(r"nvidia-cuda-nvrtc==([\d.]+)", (root / "pyproject.toml").read_text()))
+    assert len(pins) == 1 and named == pins
+    assert pins.pop().startswith(nvrtc.version() + ".")

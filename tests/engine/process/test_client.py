@@ -379,6 +379,22 @@ def test_unexpected_errors_are_told_and_logged(tmp_path, request_from_views):
     assert "Traceback" in Path(request["output_dir"], "log.txt").read_text()
 
 
+def test_a_cuda_toolkit_stays_out_of_the_engines_environment(tmp_path):
+    toolkit, driver = tmp_path / "cuda-11" / "lib64", tmp_path / "driver"
+    for path in (toolkit / "libcudart.so.11.0", toolkit / "libcublas.so.11", driver / "libcuda.so.1"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    environment = {
+        "CUDA_PATH": str(toolkit), "CUDA_PATH_V11_8": str(toolkit), "CUDA_HOME": str(toolkit), "CUDA_ROOT": str(toolkit),
+        "CUDA_VISIBLE_DEVICES": "1", "LD_LIBRARY_PATH": f"{toolkit}:{driver}:{tmp_path / 'gone'}",
+    }  # fmt: skip
+    cleaned = clean_environment(environment, tmp_path)
+    assert {name for name in cleaned if name.startswith("CUDA")} == {"CUDA_VISIBLE_DEVICES"}
+    assert cleaned["LD_LIBRARY_PATH"] == f"{driver}:{tmp_path / 'gone'}"
+    assert "LD_LIBRARY_PATH" not in clean_environment({"LD_LIBRARY_PATH": str(toolkit)}, tmp_path)
+    assert "LD_LIBRARY_PATH" not in clean_environment({}, tmp_path)
+
+
 def test_package_loads_from_a_folder_of_another_name_and_ignores_the_environment(tmp_path, request_from_views):
     """As in Blender, where the folder may be called anything, PYTHONPATH may point anywhere, and nothing is written there."""
     renamed = tmp_path / "bl_ext_user_default"
