@@ -24,12 +24,22 @@ def replace_section(text: str, name: str, content: str) -> str:
     Raises:
         ValueError: The markers are missing, there twice, or in the wrong order.
     """
+    head, _, tail = _split(text, name)
+    return f"{head}{content.strip()}\n{tail}"
+
+
+def read_section(text: str, name: str) -> str:
+    """What stands between the markers of a section; raises as `replace_section` does."""
+    return _split(text, name)[1].strip()
+
+
+def _split(text: str, name: str) -> tuple[str, str, str]:
+    """What stands before a section's content, its first marker included; the content; and what stands after it."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"expected the lines {begin.strip()!r} and {end!r} once each, in this order")
-    head, _, rest = text.partition(begin)
-    _, _, tail = rest.partition(end)
-    return f"{head}{begin}{content.strip()}\n{end}{tail}"
+    first, last = text.index(begin) + len(begin), text.index(end)
+    return text[:first], text[first:last], text[last:]
 
 
 def write_section(path: Path, name: str, content: str) -> None:
