@@ -10,6 +10,8 @@ import platform
 import shutil
 import sys
 import tempfile
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..library import default_home, disk_use
@@ -84,6 +86,27 @@ def _devices(lines: list[str]) -> None:
     usable = usable_devices()
     gpu = f" ({torch.cuda.get_device_name()})" if "cuda" in usable else ""
     lines.append(f"devices: {', '.join(usable)}{gpu}; {cores} threads")
+    _kernels(lines, usable)
+
+
+def _kernels(lines: list[str], usable: Sequence[str]) -> None:
+    """Which kernels run compiled. On an NVIDIA GPU each is compiled and loaded now, unless that was done before."""
+    import torch
+
+    from ...kernels import loader, programs
+
+    if "cuda" not in usable:
+        lines.append("kernels: PyTorch twins, as on every machine without an NVIDIA GPU")
+        return
+    device = torch.device("cuda")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        runs = {name: programs.program(name, loader.variants(name)[0], device) is not None for name in loader.sources()}
+    if compiled := [name for name, here in runs.items() if here]:
+        lines.append(f"kernels: {', '.join(compiled)} compiled for {loader.target(device)}, kept in {loader.cache_folder()}")
+    if twins := [name for name, here in runs.items() if not here]:
+        lines.append(f"kernels: PyTorch twins for {', '.join(twins)}")
+    lines += [f"  {warning.message}" for warning in said]
 
 
 def _weights(lines: list[str], problems: list[str], model: str | None, generator: str | None) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -231,11 +232,42 @@ def test_interrupt_exits_with_130_and_no_asset(place):
 
 def test_doctor_passes_only_if_jobs_can_run(place):
     good = tetraview("doctor", "--model", "model", "--generator", "generator", cwd=place)
-    assert good.returncode == 0 and "threads" in good.stdout
+    assert good.returncode == 0 and "threads" in good.stdout and re.search("^kernels: ", good.stdout, re.M)
     assert len(re.findall(r"sha256 [0-9a-f]{64}", good.stdout)) == 4 and "views of 16 px" in good.stdout
     bad = tetraview("doctor", "--model", "nowhere", "--generator", "nowhere", cwd=place)
     assert bad.returncode == 1
     assert all(f"PROBLEM: There are no {what} weights" in bad.stdout for what in ("reconstructor", "generator"))
+
+
+def test_doctor_says_which_kernels_run_compiled(monkeypatch, tmp_path):
+    from tetraview.kernels import loader, programs
+
+    lines: list[str] = []
+    doctor._kernels(lines, ["mps", "cpu"])
+    assert lines == ["kernels: PyTorch twins, as on every machine without an NVIDIA GPU"]
+
+    def backend(source, definitions, device):
+        if source == "raster":
+            warnings.warn("no raster: update the driver", RuntimeWarning, stacklevel=1)
+            return None
+        assert definitions == loader.variants(source)[0]
+        return object()
+
+    monkeypatch.setattr(loader, "target", lambda device: "sm_90")
+    monkeypatch.setenv("TETRAVIEW_HOME", str(tmp_path))
+    others = ", ".join(name for name in loader.sources() if name != "raster")
+    lines.clear()
+    with programs.use_backend("cuda", backend):
+        doctor._kernels(lines, ["cuda", "cpu"])
+    assert lines == [
+        f"kernels: {others} compiled for sm_90, kept in {tmp_path / 'kernels'}",
+        "kernels: PyTorch twins for raster",
+        "  no raster: update the driver",
+    ]
+    lines.clear()
+    with programs.use_backend("cuda", lambda *_: None):
+        doctor._kernels(lines, ["cuda", "cpu"])
+    assert lines == [f"kernels: PyTorch twins for {', '.join(loader.sources())}"]
 
 
 def test_doctor_hides_the_home_folder(monkeypatch):
