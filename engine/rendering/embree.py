@@ -31,6 +31,10 @@ class Hits:
     barycentrics: FloatArray
     distance: FloatArray
 
+    def flat(self) -> Hits:
+        """The same with the leading dimensions made one."""
+        return Hits(self.face_index.reshape(-1), self.barycentrics.reshape(-1, 3), self.distance.reshape(-1))
+
     def interpolate(self, values: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) -> FloatArray:
         """Values [V, C] given at the corners `faces` [F, 3], at the hits: float32 [..., C], zero where nothing is hit."""
         corners = values[faces[self.face_index]]  # [..., 3, C]; the rows of misses are masked below

@@ -1,7 +1,7 @@
 """What a mesh shows to a camera, and which texel belongs to which face: one interface, whatever computes it.
 
 On a CPU that is Embree (`embree.EmbreeMesh`) and the scan lines of `texturing.raster`; on a device that runs our kernels,
-`kernels.raster`. Both see both sides of faces, and agree but for rounding at the faces' borders. Nothing that an artist runs needs
+`kernels.raster`. Both see both sides of faces, and agree but for rounding at the borders of faces. Nothing an artist runs needs
 another rasteriser.
 """
 

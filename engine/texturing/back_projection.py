@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cameras import RIG_FOVY_DEG, project, rig_c2w
-from ..rendering.embree import EmbreeMesh
+from ..rendering.rasterizer import CpuRasterizer, MeshRasterizer, Rasterizer
 from ..types import VIEW_NAMES
 
 FloatArray = npt.NDArray[np.float32]
@@ -61,6 +61,7 @@ class BackProjector:
         faces: int [F, 3].
         views: uint8 [H, H, 4] straight RGBA, keyed by the names of `VIEW_NAMES`; any subset, at least one.
         elevation_deg: Elevation of the cameras, degrees.
+        rasterizer: Finds what each camera sees; None for that of the CPU.
 
     Raises:
         ValueError: A view's name, shape or dtype is wrong, or there is none.
@@ -72,13 +73,14 @@ class BackProjector:
         faces: npt.NDArray[np.integer],
         views: Mapping[str, npt.NDArray[np.uint8]],
         elevation_deg: float,
+        rasterizer: Rasterizer | None = None,
     ) -> None:
         if not views or set(views) - set(VIEW_NAMES):
             raise ValueError(f"expected views named {VIEW_NAMES}, got {tuple(views)}")
         for name, image in views.items():
             if image.ndim != 3 or image.shape[2] != 4 or image.shape[0] != image.shape[1] or image.dtype != np.uint8:
                 raise ValueError(f"the {name} view is {image.dtype} {image.shape}, expected uint8 [H, H, 4]")
-        self._mesh = EmbreeMesh(np.asarray(verts, np.float32), faces)
+        self._mesh = (rasterizer or CpuRasterizer()).mesh(np.asarray(verts, np.float32), faces)
         cameras = dict(zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True))
         self._views = [_prepare(self._mesh, views[name], cameras[name]) for name in VIEW_NAMES if name in views]
         self._offsets = np.zeros((len(self._views), 3), np.float32)
@@ -168,7 +170,7 @@ class BackProjector:
         return hidden
 
 
-def _prepare(mesh: EmbreeMesh, rgba: npt.NDArray[np.uint8], c2w: FloatArray) -> _View:
+def _prepare(mesh: MeshRasterizer, rgba: npt.NDArray[np.uint8], c2w: FloatArray) -> _View:
     image = rgba.astype(np.float32) / 255
     image[..., :3] *= image[..., 3:]
     side = min(len(rgba), _DEPTH_PX)

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..rendering.rasterizer import CpuRasterizer, Rasterizer
 from .atlas import Atlas
 from .normals import face_normals, vertex_normals
-from .raster import Texels, rasterize_uvs
+from .raster import Texels
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -60,10 +61,12 @@ class Surface:
     Args:
         atlas: The unwrapped mesh.
         texture_px: Side of the texture.
+        rasterizer: Finds the texels; None for that of the CPU.
     """
 
-    def __init__(self, atlas: Atlas, texture_px: int) -> None:
+    def __init__(self, atlas: Atlas, texture_px: int, rasterizer: Rasterizer | None = None) -> None:
         self.atlas, self.texture_px = atlas, texture_px
+        self._rasterizer = rasterizer or CpuRasterizer()
         self._normals = vertex_normals(atlas.verts, atlas.faces)
         self._flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
 
@@ -75,7 +78,7 @@ class Surface:
     def texels(self, faces: npt.NDArray[np.int64]) -> SurfaceTexels:
         """The texels that a run of faces covers; maybe none."""
         atlas = self.atlas
-        texels = rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], self.texture_px)
+        texels = self._rasterizer.rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], self.texture_px)
         corners = atlas.faces[faces]
         smooth = texels.interpolate(self._normals, corners)
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)

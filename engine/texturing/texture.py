@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..rendering.rasterizer import rasterizer_for
 from .atlas import Atlas
 from .back_projection import BackProjector
 from .bake import ColourField, Surface, sample_field
@@ -33,7 +34,7 @@ def paint_texture(
     """Paint the albedo of a mesh.
 
     Args:
-        field: Colour where no view saw the surface; see `bake.ColourField`.
+        field: Colour where no view saw the surface; see `bake.ColourField`. If it has a `device`, meshes are rasterised there.
         atlas: The unwrapped mesh.
         views: uint8 [H, H, 4] straight RGBA, framed, keyed by `VIEW_NAMES`; empty to bake the field alone.
         elevation_deg: Elevation of the views' cameras, degrees.
@@ -47,11 +48,12 @@ def paint_texture(
         ValueError: A view has the wrong shape, or the atlas covers no texel.
     """
     report = on_progress or (lambda share: None)
-    projector = BackProjector(atlas.verts, atlas.faces, views, elevation_deg) if views else None
+    rasterizer = rasterizer_for(getattr(field, "device", "cpu"))
+    projector = BackProjector(atlas.verts, atlas.faces, views, elevation_deg, rasterizer) if views else None
     if projector is not None:
         projector.match_views(*_spread_points(atlas))
     report(0.1)
-    surface = Surface(atlas, texture_px)
+    surface = Surface(atlas, texture_px, rasterizer)
 
     def paint_block(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         block = surface.texels(faces)

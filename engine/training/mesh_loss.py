@@ -1,8 +1,9 @@
 """Stage two: the SDF head tuned through a differentiable mesh render.
 
 The surface is extracted on the A15 lattice as crossed edges; vertex positions are functions of the SDF at both ends, as in
-Deep Marching Tetrahedra (Shen et al. 2021, https://arxiv.org/abs/2111.04276). Embree gives exact visibility; colour and depth
-are interpolated at the hits. Where the mesh and the truth disagree on being there at all, the SDF itself is pushed.
+Deep Marching Tetrahedra (Shen et al. 2021, https://arxiv.org/abs/2111.04276). The device's rasteriser (`rendering.rasterizer`)
+gives exact visibility; colour and depth are interpolated at the hits. Where the mesh and the truth disagree on being there at
+all, the SDF itself is pushed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..cameras import RIG_FOVY_DEG, pixel_rays
 from ..geometry.extract import extract_surface
 from ..reconstructor import Field, Reconstructor
 from ..reconstructor.encoded import Encoded
-from ..rendering.embree import EmbreeMesh
+from ..rendering.rasterizer import rasterizer_for
 from .batches import TargetView
 
 
@@ -88,12 +89,12 @@ def mesh_loss(
         _, sdf = signed_distance(model, encoded, points)
         verts = surface_verts(ends, sdf.reshape(-1, 2), config.resolution)
         still = verts.detach()
-        mesh = EmbreeMesh(still.cpu().numpy(), surface.faces)
+        mesh = rasterizer_for(device).mesh(still.cpu().numpy(), surface.faces)
     terms = {name: torch.zeros((), device=device) for name in ("colour", "depth", "silhouette")}
     for view in views:
         px = view.alpha.shape[0]
         origins, directions = (a.reshape(-1, 3) for a in pixel_rays(view.c2w, RIG_FOVY_DEG, px, px))
-        hits = mesh.first_hits(origins, directions) if mesh is not None else None
+        hits = mesh.rasterize(view.c2w, RIG_FOVY_DEG, px, px).flat() if mesh is not None else None
         ours = hits.face_index >= 0 if hits is not None else np.zeros(px * px, bool)
         alpha, depth = view.alpha.reshape(-1), view.depth.reshape(-1)
         candidates = np.flatnonzero(ours | (alpha > 0))

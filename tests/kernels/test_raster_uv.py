@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, pixel_rays, rig_c2w
 from tetraview.engine.rendering.embree import EmbreeMesh
 from tetraview.engine.rendering.rasterizer import CpuRasterizer, KernelMesh, KernelRasterizer, rasterizer_for
+from tetraview.engine.texturing import texture
 from tetraview.engine.texturing.atlas import unwrap
 from tetraview.engine.texturing.raster import Texels, overlapping_texels, rasterize_uvs
+from tetraview.engine.texturing.texture import paint_texture
 
 drawn = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -136,3 +138,32 @@ def test_a_cpu_uses_embree_and_scan_lines():
 def test_both_meshes_refuse_the_same(make, verts, faces):
     with pytest.raises(ValueError, match="expected verts"):
         make(np.zeros(verts, np.float32), np.zeros(faces, np.int32))
+
+
+class Waves:
+    """A field whose colour is a function of position, on a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+        assert points.device == self.device
+        return 0.5 + 0.4 * (points * torch.tensor([5.0, 6.0, 7.0], device=points.device)).sin()
+
+
+def test_a_texture_is_that_of_the_cpu(kernel_device, monkeypatch):
+    """Baked and projected through the kernels, and once more through Embree and scan lines."""
+    verts, faces = bumpy_sphere(3)
+    atlas = unwrap(verts, faces, 512)
+    hits = EmbreeMesh(verts, faces).rasterize(rig_c2w()[0], RIG_FOVY_DEG, 128, 128)
+    photo = np.full((128, 128, 4), (220, 40, 60, 255), np.uint8)
+    photo[..., 1] = np.linspace(20, 200, 128)
+    photo[hits.face_index < 0] = 0
+    ours = paint_texture(Waves(kernel_device), atlas, {"front": photo}, 20.0, 512)
+    used = []
+    monkeypatch.setattr(texture, "rasterizer_for", lambda device: used.append(device) or CpuRasterizer())
+    truth = paint_texture(Waves(kernel_device), atlas, {"front": photo}, 20.0, 512)
+    assert used == [kernel_device]
+    difference = np.abs(ours.astype(int) - truth).max(-1)
+    assert (difference <= 1).mean() > 0.999 and difference.mean() < 0.02
+    assert (np.abs(truth[..., ::2].astype(int) - (220, 60)).max(-1) <= 12).mean() > 0.05  # the photo left its mark

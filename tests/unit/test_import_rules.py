@@ -59,6 +59,9 @@ RULES = {
     "properties": Rules(frozenset({"operators", "properties", "client"}), frozenset({"torch", "cupy", "numpy"})),
     "panels": Rules(frozenset({"panels", "properties"}), frozenset({"torch", "cupy"}), only_stdlib_and=frozenset({"bpy"})),
 }
+RESERVED = {"nvdiffrast": "engine.training"}
+"""Outside packages that only one package of ours may import, and not while it is imported itself: their licence allows research
+only, so nothing an artist runs may need them."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,10 @@ def violations(path: str, source: str) -> list[str]:
                 found.append(
                     where + f"absolute import of {entry.target}; inside the package only relative imports work in Blender"
                 )
+            elif top in RESERVED and not f"{module}.".startswith(f"{RESERVED[top]}."):
+                found.append(where + f"{own} must not import {top}: only {RESERVED[top]} may")
+            elif top in RESERVED and entry.at_import:
+                found.append(where + f"{own} must not import {top} at import time")
             elif top in rules.never or (entry.at_import and top in rules.never_at_import):
                 found.append(where + f"{own} must not import {top}" + ("" if top in rules.never else " at import time"))
             elif entry.at_import and rules.only_stdlib_and is not None and top not in STDLIB | rules.only_stdlib_and:
@@ -177,6 +184,11 @@ def test_no_file_breaks_the_layers() -> None:
         ("panels/sidebar.py", "import numpy", "panels must not import numpy at import time"),
         ("operators/generate.py", "from tetraview.engine.types import Asset", "absolute import of tetraview.engine.types"),
         ("engine/pipeline.py", "from kernels import reference", "absolute import of kernels"),
+        ("engine/rendering/rasterizer.py", "def f():\n    import nvdiffrast.torch", "core must not import nvdiffrast: only"),
+        ("engine/cli.py", "def f():\n    from nvdiffrast import torch", "command line must not import nvdiffrast: only"),
+        ("engine/evaluation/run.py", "def f():\n    import nvdiffrast", "studio must not import nvdiffrast: only"),
+        ("kernels/raster.py", "def f():\n    import nvdiffrast", "kernels must not import nvdiffrast"),
+        ("engine/training/losses.py", "import nvdiffrast.torch as dr", "studio must not import nvdiffrast at import time"),
     ],
 )
 def test_a_planted_violation_is_found(path: str, source: str, complaint: str) -> None:
@@ -194,6 +206,7 @@ def test_a_planted_violation_is_found(path: str, source: str, complaint: str) ->
         ("engine/client/job.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("engine/cli.py", "def f():\n    from .training import reconstructor"),
         ("engine/training/losses.py", "from ..reconstructor.field import Field\nfrom ..dataset import packs"),
+        ("engine/training/losses.py", "def f():\n    import nvdiffrast.torch as dr"),
         (
             "operators/generate.py",
             "import bpy\nfrom mathutils import Vector\nfrom ..engine.client import Job\nfrom . import session",
