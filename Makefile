@@ -14,7 +14,7 @@ ifneq ($(wildcard ../shared/data),)
 export TETRAVIEW_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-engine test-blender test-blender-5 check extension gui benchmark lock clean
+.PHONY: help setup demo test test-engine test-blender test-blender-5 check extension gui benchmark benchmark-gpu lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ benchmark: setup ## time and memory of the main job, and of its parts
 	$(ENGINE_PYTHON) benchmarks/texture.py
 	$(ENGINE_PYTHON) benchmarks/lattice_sdf.py $(if $(TETRAVIEW_DATA),--model engine/weights/starter/reconstructor,--shape torus)
 	$(BLENDER_PYTHON) benchmarks/blender_import.py
+	$(ENGINE_PYTHON) benchmarks/cpu.py --output benchmarks/RESULTS.md
+
+benchmark-gpu: ## on a machine with an NVIDIA GPU, under 8 minutes: kernel tests, compute-sanitizer, speed; PYTHON=one with CUDA's torch
+	$(PYTHON) benchmarks/gpu.py out/gpu
 
 lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py

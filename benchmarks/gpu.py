@@ -3,10 +3,10 @@
     python benchmarks/gpu.py OUTPUT_FOLDER                 on a machine with an NVIDIA GPU
     python benchmarks/gpu.py OUTPUT_FOLDER --rehearse      all steps, tiny, on any machine; measures nothing
 
-The Python that runs it needs torch with CUDA, CuPy, Triton, diffusers, NumPy, SciPy, OpenCV, pytest and hypothesis; what it lacks may
-lie in a folder on PYTHONPATH. This package need not be installed. Each step has a time limit and a log in OUTPUT_FOLDER; a step
-that fails stops none of the others. The GPU sections of `benchmarks/RESULTS.md` are filled in (not by a rehearsal), and both that
-file and `gpu.md`, those sections alone, are put into OUTPUT_FOLDER.
+The Python that runs it needs torch with CUDA, CuPy, Triton, diffusers, NumPy, SciPy, OpenCV, pytest and hypothesis; what it lacks
+may lie in a folder on PYTHONPATH. This package need not be installed. Each step has a time limit and a log in OUTPUT_FOLDER; a
+step that fails stops none of the others. The GPU sections of `benchmarks/RESULTS.md` are filled in (not by a rehearsal), and both
+that file and `gpu.md`, those sections alone, are put into OUTPUT_FOLDER.
 """
 
 from __future__ import annotations
@@ -189,7 +189,9 @@ def main() -> int:
     if rows:
         write_section(results, "gpu-tests", table(["step", "result"], rows))
     text = results.read_text(encoding="utf-8")
-    (folder / "gpu.md").write_text("\n\n".join(read_section(text, name) for name in SECTIONS) + "\n", encoding="utf-8")
+    (folder / "gpu.md").write_text(
+        "\n\n".join(f"## {name}\n\n{read_section(text, name)}" for name in SECTIONS) + "\n", encoding="utf-8"
+    )
     if not options.rehearse:
         document = RESULTS.read_text(encoding="utf-8")
         for name in SECTIONS:
