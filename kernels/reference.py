@@ -1,10 +1,13 @@
 """Readable torch twins of the sampling kernels; the path of the CPU and of MPS.
 
-All bilinear sampling here has `align_corners=False` and reads zeros outside, as `torch.nn.functional.grid_sample` does.
-Features are channels-last, so that one texel is one contiguous row; gradients flow to the features only.
+All bilinear sampling here has `align_corners=False` and reads zeros outside, as `torch.nn.functional.grid_sample` does; where a
+coordinate is not a number, an image reads zeros too. Features are channels-last, so that one texel is one contiguous row;
+gradients flow to the features only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +26,11 @@ def bilinear_taps(xy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         index: int64 [N, 4], row * width + column, clamped into the image.
-        weight: float [N, 4], zero for taps outside.
+        weight: float [N, 4], zero for taps outside, all of them where x or y is infinite or not a number.
     """
+    if height * width > 2**24:  # the index is a float until the last line
+        xy = xy.double()
+    xy = xy.nan_to_num(nan=-3).clamp(-3, 3)  # well outside
     x = (xy[:, 0] + 1) * (width / 2) - 0.5
     y = (xy[:, 1] + 1) * (height / 2) - 0.5
     x0, y0 = x.floor(), y.floor()
@@ -41,7 +47,7 @@ def sample_images(features: Tensor, image_index: Tensor, xy: Tensor) -> Tensor:
     """Bilinear samples of a stack of feature images, each point from its own image.
 
     Args:
-        features: float [M, H, W, C].
+        features: float [M, H, W, C], finite.
         image_index: int64 [N], 0..M-1.
         xy: float [N, 2], see `bilinear_taps`; takes no gradient.
 
@@ -55,25 +61,60 @@ def sample_images(features: Tensor, image_index: Tensor, xy: Tensor) -> Tensor:
     return F.embedding_bag(index, table, per_sample_weights=weight.to(table.dtype), mode="sum")
 
 
-def sample_triplanes(planes: Tensor, batch_index: Tensor, points: Tensor) -> Tensor:
-    """Features of world points from three axis-aligned planes, summed over the planes.
+def triplane_taps(shape: Sequence[int], batch_index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The texels that each point reads of planes of `shape` [B, 3, H, W, C], and their weights: int64, float [N, 3, 4].
+
+    The index counts texels of the whole stack, B * 3 * H * W.
+    """
+    _, _, height, width, _ = shape
+    taps = [bilinear_taps(points[:, list(axes)].detach(), height, width) for axes in PLANE_AXES]
+    offset = batch_index[:, None] * 3
+    index = torch.stack([taps[k][0] + (offset + k) * (height * width) for k in range(3)], 1)
+    return index, torch.stack([weight for _, weight in taps], 1)
+
+
+def sample_triplanes(planes: Tensor, batch_index: Tensor, points: Tensor, concat: bool = False) -> Tensor:
+    """Features of world points from three axis-aligned planes, summed over the planes or side by side.
 
     Args:
-        planes: float [B, 3, R, R, C], channels-last, order xy, xz, yz (`PLANE_AXES`), spanning [-1, 1].
+        planes: float [B, 3, H, W, C], channels-last, order xy, xz, yz (`PLANE_AXES`), spanning [-1, 1], finite.
         batch_index: int64 [N], 0..B-1.
-        points: float [N, 3], world; outside [-1, 1] a plane reads zeros. Takes no gradient.
+        points: float [N, 3], world. A plane reads zeros outside [-1, 1] and where a coordinate is not a number. No gradient.
+        concat: Whether the planes' samples are put side by side, not summed.
 
     Returns:
-        float [N, C], the sum of the three planes' samples.
+        float [N, C], the sum of the three planes' samples; [N, 3 * C] with `concat`.
+
+    Raises:
+        ValueError: The shape of planes or points is wrong.
 
     Chan et al. 2022, Efficient Geometry-aware 3D Generative Adversarial Networks, https://arxiv.org/abs/2112.07945
     """
-    batch, three, height, width, channels = planes.shape
-    if three != 3 or points.shape[-1] != 3:
-        raise ValueError(f"expected planes [B, 3, R, R, C] and points [N, 3], got {tuple(planes.shape)}, {tuple(points.shape)}")
-    taps = [bilinear_taps(points[:, list(axes)].detach(), height, width) for axes in PLANE_AXES]
-    offset = batch_index[:, None] * 3
-    index = torch.cat([taps[k][0] + (offset + k) * (height * width) for k in range(3)], 1)  # [N, 12]
-    weight = torch.cat([weight for _, weight in taps], 1).to(planes.dtype)
-    table = planes.reshape(batch * 3 * height * width, channels)
-    return F.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
+    if planes.ndim != 5 or planes.shape[1] != 3:
+        raise ValueError(f"planes: expected [B, 3, H, W, C], got {list(planes.shape)}")
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"points: expected [N, 3], got {list(points.shape)}")
+    index, weight = triplane_taps(planes.shape, batch_index, points)
+    bags = (len(points) * 3, 4) if concat else (len(points), 12)
+    table = planes.reshape(-1, planes.shape[-1])
+    weight = weight.to(planes.dtype).reshape(bags)
+    samples = F.embedding_bag(index.reshape(bags), table, per_sample_weights=weight, mode="sum")
+    return samples.reshape(len(points), planes.shape[-1] * (3 if concat else 1))
+
+
+def triplane_gradient(
+    gradient: Tensor, batch_index: Tensor, points: Tensor, shape: Sequence[int], concat: bool = False
+) -> Tensor:
+    """The gradient of `sample_triplanes` for its planes, of `shape` [B, 3, H, W, C], from that of its samples.
+
+    Sums are float32 (or float64), the result has the gradient's type.
+    """
+    accumulator = torch.float64 if gradient.dtype == torch.float64 else torch.float32
+    index, weight = triplane_taps(shape, batch_index, points)
+    channels = shape[-1]
+    table = torch.zeros(shape, dtype=accumulator, device=gradient.device).reshape(-1, channels)
+    for k in range(3):
+        rows = gradient[:, k * channels : (k + 1) * channels] if concat else gradient
+        for tap in range(4):
+            table.index_add_(0, index[:, k, tap], rows.to(accumulator) * weight[:, k, tap, None].to(accumulator))
+    return table.reshape(list(shape)).to(gradient.dtype)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.kernels.reference import PLANE_AXES, sample_images, sample_triplanes
+from tetraview.kernels.reference import PLANE_AXES, bilinear_taps, sample_images, sample_triplanes
 
 sizes = st.integers(1, 9)
 
@@ -61,5 +61,30 @@ def test_plane_axes_run_columns_then_rows() -> None:
 
 
 def test_wrong_shapes_are_named() -> None:
-    with pytest.raises(ValueError, match=r"planes \[B, 3, R, R, C\]"):
+    with pytest.raises(ValueError, match=r"planes: expected \[B, 3, H, W, C\], got \[1, 2, 4, 4, 1\]"):
         sample_triplanes(torch.zeros(1, 2, 4, 4, 1), torch.zeros(1, dtype=torch.long), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38, -3e38])
+def test_a_coordinate_that_is_no_number_or_far_away_reads_zeros_of_the_planes_it_concerns(bad: float) -> None:
+    planes = torch.ones(1, 3, 4, 4, 2) * torch.tensor([1.0, 10.0, 100.0])[None, :, None, None, None]
+    points = torch.tensor([[0.0, 0.0, 0.0], [bad, 0.0, 0.0], [0.0, bad, 0.0], [0.0, 0.0, bad], [bad, bad, 0.0]])
+    at = sample_triplanes(planes, torch.zeros(5, dtype=torch.long), points)
+    assert at[:, 0].tolist() == [111.0, 100.0, 10.0, 1.0, 0.0]
+
+
+def test_side_by_side_samples_sum_to_the_sum() -> None:
+    planes, points = torch.randn(2, 3, 5, 6, 4, dtype=torch.float64), torch.rand(30, 3, dtype=torch.float64) * 2.4 - 1.2
+    index = torch.arange(30) % 2
+    beside = sample_triplanes(planes, index, points, concat=True)
+    assert torch.allclose(beside.unflatten(1, (3, 4)).sum(1), sample_triplanes(planes, index, points), atol=1e-12)
+    only = planes * torch.tensor([0.0, 1.0, 0.0])[None, :, None, None, None]
+    assert sample_triplanes(only, index, points, concat=True).unflatten(1, (3, 4)).abs().sum((0, 2)).bool().tolist() == [0, 1, 0]
+
+
+def test_texels_of_an_image_of_more_than_2_24_are_told_apart() -> None:
+    side, row, column = 2**15, 30001, 20003
+    centre = torch.tensor([[(column + 0.5) / side * 2 - 1, (row + 0.5) / side * 2 - 1]])
+    index, weight = bilinear_taps(centre, side, side)
+    assert weight[0].tolist() == [1, 0, 0, 0]
+    assert index[0, 0] == row * side + column
