@@ -37,10 +37,10 @@ def axis_weights(resolution: int, size: int, dtype: torch.dtype, device: torch.d
     """
     if resolution < 1 or size < 1:
         raise ValueError(f"expected a resolution and a size of at least 1, got {resolution} and {size}")
-    places = torch.arange(resolution + 1, dtype=torch.float64) * (2 / resolution) - 1
-    # As the middle of an image of one row, whose second row of taps lies outside.
+    # On the CPU: not every device has float64. As the middle of an image of one row, whose second row of taps lies outside.
+    places = torch.arange(resolution + 1, dtype=torch.float64, device="cpu") * (2 / resolution) - 1
     index, weight = bilinear_taps(torch.stack([places, torch.zeros_like(places)], 1), 1, size)
-    weights = torch.zeros(resolution + 1, size, dtype=torch.float64).scatter_add_(1, index, weight)
+    weights = torch.zeros_like(places)[:, None].repeat(1, size).scatter_add_(1, index, weight)
     return weights.to(dtype).to(device)
 
 

@@ -57,11 +57,11 @@ def test_lattice_equals_points_forward_and_backward(
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("size", "resolution"), [(3, 4), (7, 3), (4, 8)])
+@pytest.mark.parametrize(("size", "resolution"), [(3, 4), (5, 3)])
 def test_gradcheck(size: int, resolution: int) -> None:
-    planes = _planes(4, 1, 3, size, size, 2)
+    planes = _planes(4, 1, 3, size, size, 1)
     assert torch.autograd.gradcheck(lambda p: sample_lattice(p, resolution), planes)
-    assert torch.autograd.gradgradcheck(lambda p: sample_lattice(p, resolution).square(), planes)
+    assert torch.autograd.gradcheck(lambda p: sample_lattice(p, resolution, slice(1, 3)).square(), planes)
 
 
 @pytest.mark.parametrize("resolution", [3, 8, 20])
@@ -135,6 +135,24 @@ def test_narrow_planes_and_autocast_are_computed_in_float32(dtype: torch.dtype) 
         tables = resample_planes(planes, 24)
     assert tables.dtype == dtype
     torch.testing.assert_close(tables, exact.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_every_run_gives_the_same_bits_on_every_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU")
+    exact = _planes(5, 2, 3, 24, 24, 8)
+    planes = exact.detach().float().to(device).requires_grad_()
+    upstream = _planes(6, 2, 34, 34, 34, 8).detach()
+    runs = []
+    for _ in range(3):
+        samples = sample_lattice(planes, 33)
+        runs.append((samples.detach(), *torch.autograd.grad(samples, planes, upstream.float().to(device))))
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(run, runs[0], strict=True))
+    expected = sample_lattice(exact, 33)
+    torch.testing.assert_close(runs[0][0].cpu().double(), expected, rtol=0, atol=1e-5)
+    (gradient,) = torch.autograd.grad(expected, exact, upstream)
+    torch.testing.assert_close(runs[0][1].cpu().double(), gradient, rtol=1e-4, atol=1e-3)
 
 
 def test_wrong_shapes_are_named() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -95,6 +95,13 @@ def test_shapes_come_out_as_from_numpy(shape: str, resolution: int, kernel_devic
     expected = _check_both(lattice, sdf, lattice.tet_periods(), kernel_device)
     assert resolution == 4 or (len(expected.faces) == 0) == (shape in ("nothing inside", "zero everywhere"))
     assert is_watertight(expected.faces)
+
+
+def test_the_finest_lattice(kernel_device: torch.device) -> None:
+    lattice = Lattice(256)
+    sdf = _within_box(lattice, SHAPES["torus"](_positions(lattice)))
+    expected = _check_both(lattice, sdf, lattice.tet_periods(), kernel_device)
+    assert len(expected.faces) > 100_000
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -206,7 +213,9 @@ def test_nothing_around_the_arguments_is_read_or_written(kernel_device: torch.de
 
 
 @pytest.mark.usefixtures("no_twin")
-def test_an_sdf_at_an_odd_address_or_with_strides_is_marched_all_the_same(kernel_device: torch.device) -> None:
+def test_an_sdf_at_an_odd_address_or_with_strides_is_marched_all_the_same(
+    kernel_device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lattice = Lattice(12)
     sdf = _within_box(lattice, SHAPES["sphere"](_positions(lattice)))
     expected = numpy_march(lattice, sdf, lattice.tet_periods())
@@ -215,8 +224,19 @@ def test_an_sdf_at_an_odd_address_or_with_strides_is_marched_all_the_same(kernel
     odd.copy_(torch.tensor(sdf))
     strided = torch.zeros(len(sdf), 2, device=kernel_device)[:, 0]
     strided.copy_(torch.tensor(sdf))
+    assert odd.data_ptr() % 16 == 4
+    program, addresses = programs.program("tets", tets.VARIANTS[1], kernel_device), []
+
+    class Recorder:
+        def launch(self, kernel: str, grid: int, block: int, args: Sequence[programs.Argument]) -> None:
+            if kernel == "find_signs":
+                addresses.append(args[0].data_ptr() % 16)
+            program.launch(kernel, grid, block, args)
+
+    monkeypatch.setattr(programs, "program", lambda *_: Recorder())
     for values in (odd, strided):
         _assert_is(tets.march_lattice(values, periods, tile, 12), expected, lattice)
+    assert addresses == [0, 0]
 
 
 @pytest.mark.parametrize("march", [tets.march_lattice, reference_tets.march_lattice])
