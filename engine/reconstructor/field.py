@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...kernels.reference import sample_triplanes
+from ...kernels.triplane import sample_triplanes
 from .decoder import exponential
 from .encoded import Encoded
 from .lattice_sampler import LatticeSampler

@@ -11,7 +11,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from ...kernels.reference import sample_images, sample_triplanes
+from ...kernels.reference import sample_images
+from ...kernels.triplane import sample_triplanes
 from ..cameras import RIG_ELEVATION_DEG, rig_c2w
 from .decoder import PointDecoder, exponential
 from .encoded import Encoded, PointSamples
