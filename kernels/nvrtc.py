@@ -101,7 +101,6 @@ def _find(roots: Sequence[str | Path]) -> Iterator[tuple[str, Path, Path]]:
         for folder, library, builtins in _LIBRARIES:
             for path in sorted(Path(root, folder).glob(library)):
                 beside = [one for one in sorted(Path(root, folder).glob(builtins)) if one.parent == path.parent]
-                beside = [one for one in beside if ".alt." not in one.name]
                 if beside:
                     yield "13" if "cu13" in folder else "12", path.absolute(), beside[-1].absolute()
 

@@ -158,7 +158,7 @@ def unpack(root: Path, layout: str) -> tuple[Path, Path]:
     """Empty files where a wheel has its libraries; returns those that are to be found."""
     folder, library, builtins, other = LAYOUTS[layout]
     (root / folder).mkdir(parents=True)
-    for name in (library, builtins, other, builtins.replace("builtins", "builtins.alt")):
+    for name in (library, builtins, other, re.sub(r"(\.dll|\.so\..*)$", r".alt\1", builtins)):
         (root / folder / name).touch()
     return root / folder / library, root / folder / builtins
 
