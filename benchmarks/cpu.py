@@ -145,6 +145,7 @@ def naive_triplanes(planes: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 def triplane_rows(size: Size) -> list[Row]:
     """Sampling of three planes, forward and backward to the planes, as in training and as in inference."""
     from tetraview.kernels.reference import PLANE_AXES
+    from tetraview.kernels.triplane import sample_triplanes
 
     rows = []
     cases = {"training": (size.objects, size.points, True), "inference": (1, 65_536 * size.points // 20_000, False)}
@@ -155,10 +156,9 @@ def triplane_rows(size: Size) -> list[Row]:
         places = torch.rand(objects, points, 3, generator=generator) * 2 - 1
         index, flat = torch.arange(objects).repeat_interleave(points), places.flatten(0, 1)
         grid = torch.stack([places[..., list(axes)] for axes in PLANE_AXES], 1).contiguous()
-        sample = sampler()
 
-        def ours(run: Any = sample, planes: Any = last, index: Any = index, flat: Any = flat) -> torch.Tensor:
-            return run(planes, index, flat)
+        def ours(planes: Any = last, index: Any = index, flat: Any = flat) -> torch.Tensor:
+            return sample_triplanes(planes, index, flat)
 
         def naive(planes: Any = first, grid: Any = grid) -> torch.Tensor:
             return naive_triplanes(planes, grid)
@@ -181,15 +181,6 @@ def triplane_rows(size: Size) -> list[Row]:
         seconds = in_turns({"ours": lambda: back("ours"), "naive": lambda: back("naive")}, 2 * size.runs)
         rows.append(Row("triplane backward, the same", seconds["ours"], "its backward", seconds["naive"], "to the planes alone"))
     return rows
-
-
-def sampler() -> Callable[..., torch.Tensor]:
-    """The triplane sampler that the engine uses."""
-    try:
-        from tetraview.kernels.triplane import sample_triplanes
-    except ModuleNotFoundError:
-        from tetraview.kernels.reference import sample_triplanes
-    return sample_triplanes
 
 
 def bumpy_distance(points: np.ndarray) -> np.ndarray:

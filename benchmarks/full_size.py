@@ -239,7 +239,6 @@ def compile_models(models: Models) -> None:
 def make_asset(models: Models, clock: Clock, steps: int) -> str:
     """One asset, phase by phase; returns how large its parts are."""
     from tetraview.engine.photos.cutout import cut_out
-    from tetraview.engine.texturing.bake import bake_surface, sample_field
 
     pipeline, size, device = models.pipeline, models.size, models.device
     generator = torch.Generator(device).manual_seed(0)
@@ -266,15 +265,16 @@ def make_asset(models: Models, clock: Clock, steps: int) -> str:
         from tetraview.engine.texturing.atlas import unwrap
 
         atlas = unwrap(*simple, size.texture_px)
-    texels = 0
-    with clock.phase(f"bake {size.texture_px} px: texels and the field's colour"):
-        for block in bake_surface(atlas, size.texture_px):
-            texels += len(sample_field(reconstruction, block.points, block.normals))
+    texels: list[int] = []
+    bake = f"bake {size.texture_px} px: texels and the field's colour"
+    _if_there(clock, bake, "GPU", lambda: texels.extend(_bake(reconstruction, atlas, size)))
     named = dict(zip(VIEW_NAMES, views, strict=True))
-    _beside(clock, "whole texture: bake, back-projection, gutters", lambda: _paint(reconstruction, atlas, named, size))
-    _beside(clock, "decode the grid in tiles (float32)", lambda: _decode_in_tiles(pipeline, latents))
-    _beside(clock, "decode the grid in bfloat16", lambda: _decode_in_bfloat16(pipeline, latents))
-    return f"{len(faces):,} triangles from the lattice, {len(simple[1]):,} after simplifying, {texels:,} texels covered"
+    _if_there(
+        clock, "whole texture: bake, back-projection, gutters", "beside", lambda: _paint(reconstruction, atlas, named, size)
+    )
+    _if_there(clock, "decode the grid in tiles (float32)", "beside", lambda: _decode_in_tiles(pipeline, latents))
+    _if_there(clock, "decode the grid in bfloat16", "beside", lambda: _decode_in_bfloat16(pipeline, latents))
+    return f"{len(faces):,} triangles from the lattice, {len(simple[1]):,} after simplifying, {sum(texels):,} texels covered"
 
 
 def _simplified(verts: np.ndarray, faces: np.ndarray, size: Size, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
@@ -293,13 +293,23 @@ def _simplified(verts: np.ndarray, faces: np.ndarray, size: Size, clock: Clock) 
         return simplify(verts, faces, size.triangles)
 
 
-def _beside(clock: Clock, name: str, work: Callable[[], object]) -> None:
-    """A phase that no sum counts; it may miss a library."""
+def _if_there(clock: Clock, name: str, kind: str, work: Callable[[], object]) -> None:
+    """A phase that may miss a library: then the table says so."""
     try:
-        with clock.phase(name, "beside"):
+        with clock.phase(name, kind):
             work()
     except ModuleNotFoundError as error:
         clock.missing[name] = f"{error.name} is not installed"
+
+
+def _bake(reconstruction: Field, atlas: Any, size: Size) -> list[int]:
+    """The field's colour at every texel, with the rasteriser of its device; returns how many texels each block has."""
+    from tetraview.engine.rendering.rasterizer import rasterizer_for
+    from tetraview.engine.texturing.bake import Surface, sample_field
+
+    surface = Surface(atlas, size.texture_px, rasterizer_for(reconstruction.device))
+    blocks = (surface.texels(faces) for faces in surface.blocks())
+    return [len(sample_field(reconstruction, block.points, block.normals)) for block in blocks]
 
 
 def _paint(reconstruction: Field, atlas: Any, views: dict[str, np.ndarray], size: Size) -> None:

@@ -32,7 +32,7 @@ ROOT = HERE.parent
 MINUTES = 7.8
 SECTIONS = ("gpu-machine", "gpu-tests", "gpu-triplane", "gpu-full-size", "gpu-full-size-compiled")
 NEEDED = ("torch", "cupy", "triton", "diffusers", "scipy", "cv2", "pytest", "hypothesis")
-WANTED = ("trimesh", "embreex", "fast_simplification")
+WANTED = ("embreex", "fast_simplification")
 NO_CACHING = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # else a read beyond a tensor's end falls into the same block, unseen
 SANITIZER_PLACES = ("/usr/local/cuda/bin", "/opt/cuda/bin")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import results
 import torch
-from full_size import Clock
+from full_size import FULL_SIZE, Clock, _if_there, _simplified
 
 from .conftest import BENCHMARKS
 
@@ -79,8 +81,6 @@ def test_sums_count_what_they_name() -> None:
 
 
 def test_a_phase_without_its_library_is_named() -> None:
-    from full_size import _beside
-
     clock = Clock(torch.device("cpu"))
     for _ in range(2):
         with clock.phase("a"):
@@ -89,6 +89,15 @@ def test_a_phase_without_its_library_is_named() -> None:
     def needs() -> None:
         raise ModuleNotFoundError("No module named 'embreex'", name="embreex")
 
-    _beside(clock, "whole texture", needs)
+    _if_there(clock, "whole texture", "beside", needs)
     assert "whole texture" not in clock.seconds
     assert "| whole texture | - | not measured: embreex is not installed | - | - |" in clock.report()
+
+
+def test_without_the_simplifier_a_coarser_sphere_is_unwrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(torch.device("cpu"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    verts, faces = _simplified(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), FULL_SIZE, clock)
+    assert 5_000 < len(faces) < 20_000  # about as many as after simplifying
+    assert abs(np.linalg.norm(verts, axis=1) - 0.6).max() < 0.1
+    assert "fast_simplification is not installed" in clock.missing["simplify"]
