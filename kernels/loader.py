@@ -36,6 +36,16 @@ _warned: set[str] = set()
 _lock = threading.RLock()
 
 
+class _Stream:
+    """A stream of torch as CuPy takes it; not every version of torch's own class has this method."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._handle
+
+
 class CudaProgram:
     """A `.cu` on a GPU; see `programs.Program`.
 
@@ -58,8 +68,8 @@ class CudaProgram:
         with _current(self._cupy, self._device):
             if kernel not in self._functions:
                 self._functions[kernel] = self._module.get_function(kernel)
-            stream = self._cupy.cuda.Stream.from_external(torch.cuda.current_stream(self._device))
-            self._functions[kernel]((grid,), (block,), values, stream=stream)
+            stream = _Stream(torch.cuda.current_stream(self._device).cuda_stream)
+            self._functions[kernel]((grid,), (block,), values, stream=self._cupy.cuda.Stream.from_external(stream))
 
     def _value(self, kernel: str, arg: Argument) -> numpy.generic:
         """An argument as CuPy passes it on, in eight bytes or, for a float, four."""
@@ -180,7 +190,8 @@ def machine_code(source: str | Path, definitions: Definitions, target: str, driv
 
 def _load(source: str, definitions: Definitions, device: torch.device) -> CudaProgram:
     arch = target(device)
-    cupy = _cupy()
+    with torch.cuda.device(device):  # importing CuPy may change the current device
+        cupy = _cupy()
     code = machine_code(source, definitions, arch, int(cupy.cuda.runtime.driverGetVersion()), cache_folder())
     with _current(cupy, device):
         module = cupy.cuda.function.Module()

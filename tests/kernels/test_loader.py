@@ -166,7 +166,7 @@ class FakeStream:
     @classmethod
     def from_external(cls, stream):
         made = cls()
-        made.of = stream
+        made.of = stream.__cuda_stream__()
         return made
 
 
@@ -230,9 +230,8 @@ def fake_gpu(monkeypatch) -> FakeCupy:
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda of: (9, 0))
-    monkeypatch.setattr(
-        torch.cuda, "current_stream", lambda of: f"stream of {torch.device('cuda', of) if isinstance(of, int) else of}"
-    )
+    streams = [types.SimpleNamespace(cuda_stream=700), types.SimpleNamespace(cuda_stream=701)]
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda of: streams[of if isinstance(of, int) else of.index])
     monkeypatch.setattr(nvrtc, "source_path", lambda source: PROBE)
     cupy = FakeCupy(current)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -267,7 +266,7 @@ def test_a_launch_converts_its_arguments_and_uses_torchs_stream(fake_gpu):
     (launch,) = fake_gpu.launches
     name, grid, block, args, stream, current = launch
     assert (name, grid, block) == ("count_keys", (3,), (64,))
-    assert stream == "stream of cuda:1" and current == (("torch", 1), ("cupy", 1))
+    assert stream == (0, 701) and current == (("torch", 1), ("cupy", 1))
     assert [type(arg) for arg in args] == [numpy.uint64, numpy.int64, numpy.int64, numpy.float32, numpy.uint64]
     assert args[:4] == [values.data_ptr(), 2**40, 1, numpy.float32(0.1)]
     program.launch("count_keys", 0, 64, [values, 1])
@@ -297,7 +296,7 @@ def test_cupy_draws_from_torchs_memory(fake_gpu, monkeypatch):
     monkeypatch.setattr(torch.cuda, "caching_allocator_alloc", lambda *what: asked.append(what) or 4096)
     monkeypatch.setattr(torch.cuda, "caching_allocator_delete", freed.append)
     programs.program("probe", {}, torch.device("cuda", 1))
-    assert fake_gpu.allocator(100) == 4096 and asked == [(100, 1, "stream of cuda:1")]
+    assert fake_gpu.allocator(100) == 4096 and asked == [(100, 1, torch.cuda.current_stream(1))]
     fake_gpu.allocator.__self__.free(4096, 1)
     assert freed == [4096]
 
