@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -139,6 +140,26 @@ def test_a_lattice_on_pixel_centres_is_covered_once(kernel_device, seed):
     assert torch.equal((together.face_index >= 0).long(), expected)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([torch.float64, torch.float32]))
+def test_differences_of_products_have_the_exact_sign(seed, dtype):
+    """Of vectors that are parallel up to the last bits, where a plain difference gives zero or the wrong sign."""
+    rng = np.random.default_rng(seed)
+    a, b = torch.as_tensor(rng.uniform(-100, 100, (2, 200))).to(dtype)
+    scale = torch.as_tensor(rng.choice([0.25, 1 / 3, 1.0, 1.1, 7.0], 200)).to(dtype)
+    c, d = a * scale, b * scale
+    for part in (c, d):
+        nudged = torch.as_tensor(rng.random(200) < 0.5)
+        part[nudged] = torch.nextafter(part[nudged], torch.zeros_like(part[nudged]))
+    found = reference_raster._cross(a, b, c, d).sign().tolist()
+    values = [[Fraction(value) for value in part.double().tolist()] for part in (a, b, c, d)]
+    exact = [w * z - x * y for w, x, y, z in zip(*values, strict=True)]
+    assert found == [(value > 0) - (value < 0) for value in exact]
+    assert 0 in found and {1.0, -1.0} < set(found)
+    plain = (a * d - b * c).sign().tolist()
+    assert plain != found
+
+
 @drawn
 @given(st.integers(0, 10**6), st.sampled_from([1.0, 1e-6, 1e-12]))
 def test_no_pixel_is_lost_or_taken_twice_around_a_corner(kernel_device, seed, spread):
@@ -208,7 +229,7 @@ def test_triangles_that_cross_the_plane_of_the_eye_are_seen_where_they_are_in_fr
 def test_degenerate_and_broken_triangles_cover_nothing(kernel_device):
     good = flat([[1, 1], [9, 1], [1, 9], [5, 5], [3, 3], [7, 7], [20, 1]])
     bad = [
-        [math.nan, 1, 1], [1, math.nan, 1], [1, 1, math.nan], [math.inf, 1, 1], [1, -math.inf, 1], [1, 1, math.inf], [1e16, 1, 1],
+        [math.nan, 1, 1], [1, math.nan, 1], [1, 1, math.nan], [math.inf, 1, 1], [1, -math.inf, 1], [1, 1, math.inf], [1, 1e16, 1],
     ]  # fmt: skip
     points = np.concatenate([good, bad])
     degenerate = [[0, 0, 0], [0, 1, 1], [3, 4, 5], [0, 1, 6]]
