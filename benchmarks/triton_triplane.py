@@ -4,8 +4,6 @@ Written as one would at first: no vector atomics but Triton's own choice, nothin
 Triton and an NVIDIA GPU; importing this module fails without Triton.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

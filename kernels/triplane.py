@@ -8,9 +8,10 @@ Which backward, `mode`:
   atomics for ordered points (lattices, rays, pixels). Its last bits differ from run to run.
 - "sorted": points are sorted by texel cell, once per plane; each texel then sums its points in order. No atomics, nothing to
   clear, bit-reproducible; costs three sorts, and reads each gradient four times.
-- "auto": sorted if determinism is asked for, or if the gradient of the planes outgrows `L2_BYTES` and there are at least
+- "auto": sorted if determinism is asked for, or if the gradient of one object's planes outgrows `L2_BYTES` and there are at least
   `SORTED_POINTS_PER_TEXEL` points a texel: atomics that miss the cache read and write memory each, whereas a sorted pass writes
-  a texel once. Otherwise atomic: on planes that fit the cache sorting alone costs more than the atomics it saves.
+  a texel once. Otherwise atomic: on planes that fit the cache sorting alone costs more than the atomics it saves. (One object's,
+  for the points of an object usually follow each other.) Only sizes count: looking at the points would make the GPU wait.
 
 There is no third, warp- or block-wide aggregation for unordered points. Two of the few points that share a warp meet in a cell
 of a 64 x 64 plane once in hundreds of warps, so searching for them costs more than it saves; a plane does not fit a block's
@@ -45,16 +46,25 @@ _ATOMIC_THREADS = 262_144  # as many are wanted before runs grow longer than one
 _LONGEST_RUN = 32
 
 
+def _vector(dtype: torch.dtype, channels: int) -> int:
+    """Channels that a lane reads at once: 16 bytes or the largest part of that which divides the channels."""
+    return next(vector for vector in (8, 4, 2, 1) if vector * dtype.itemsize <= 16 and channels % vector == 0)
+
+
+def _grad_lanes(channels: int) -> int:
+    """Lanes that share a point in the backward pass."""
+    return channels // 4 if channels % 4 == 0 else channels
+
+
 def definitions(
     dtype: torch.dtype, channels: int, *, concat: bool = False, batched: bool = True, long_index: bool = False
 ) -> Definitions:
     """The macros that `triplane.cu` is compiled with."""
-    most = 16 // dtype.itemsize
     return {
         "STORAGE": STORAGE[dtype],
         "CHANNELS": channels,
-        "VECTOR": next(vector for vector in (8, 4, 2, 1) if vector <= most and channels % vector == 0),
-        "GRAD_VECTOR": 4 if channels % 4 == 0 else 1,
+        "VECTOR": _vector(dtype, channels),
+        "GRAD_VECTOR": channels // _grad_lanes(channels),
         "CONCAT": int(concat),
         "BATCHED": int(batched),
         "INDEX": "i64" if long_index else "int",
@@ -139,7 +149,7 @@ def morton_order(points: Tensor, bits: int = 10) -> Tensor:
         raise ValueError(f"points: expected [N, 3], got {list(points.shape)}")
     if not 1 <= bits <= 20:
         raise ValueError(f"bits: expected 1..20, got {bits}")
-    cubes = ((points.detach().nan_to_num(-1.0) + 1) * 2 ** (bits - 1)).floor().clamp(0, 2**bits - 1).long()
+    cubes = ((points.detach().float().nan_to_num(-1.0) + 1) * 2 ** (bits - 1)).floor().clamp(0, 2**bits - 1).long()
     code = torch.zeros(len(points), dtype=torch.long, device=points.device)
     for bit in range(bits):
         for axis in range(3):
@@ -158,9 +168,9 @@ def _sample(planes: Tensor, batch_index: Tensor, points: Tensor, concat: bool, m
         return reference.sample_triplanes(planes, batch_index, points, concat)
     batch, _, height, width, channels = planes.shape
     out = planes.new_empty(len(points), channels * (3 if concat else 1))
-    vector = definitions(planes.dtype, channels)["VECTOR"]
+    lanes = channels // _vector(planes.dtype, channels)
     args = (_aligned(planes), batch_index.contiguous(), points.contiguous(), out, batch, height, width, len(points))
-    program.launch("triplane_forward", _blocks(len(points) * (channels // int(vector)), _BLOCK), _BLOCK, args)
+    program.launch("triplane_forward", _blocks(len(points) * lanes, _BLOCK), _BLOCK, args)
     return out
 
 
@@ -230,8 +240,7 @@ def _backward_sorted(program: Program, gradient: Tensor, batch_index: Tensor, po
 
 def _sorting_pays(shape: Sequence[int], count: int) -> bool:
     batch, planes, height, width, channels = shape
-    texels = batch * height * width
-    return planes * texels * channels * 4 > L2_BYTES and count >= SORTED_POINTS_PER_TEXEL * texels
+    return planes * height * width * channels * 4 > L2_BYTES and count >= SORTED_POINTS_PER_TEXEL * batch * height * width
 
 
 def _program(dtype: torch.dtype, shape: Sequence[int], count: int, concat: bool, device: torch.device) -> Program | None:
@@ -244,10 +253,6 @@ def _program(dtype: torch.dtype, shape: Sequence[int], count: int, concat: bool,
 def _has_kernels(device: torch.device) -> bool:
     """Whether `programs.program` may find something for a device; asks for nothing, so that torch.compile can trace it."""
     return device.type == "cuda" or device.type in programs._backends
-
-
-def _grad_lanes(channels: int) -> int:
-    return channels // 4 if channels % 4 == 0 else channels
 
 
 def _blocks(threads: int, block: int) -> int:

@@ -126,7 +126,7 @@ def test_determinism_asked_for_in_either_way_beats_the_mode(kernel_device: torch
     gradients(kernel_device, planes, index, points, upstream, mode="sorted")
     gradients(kernel_device, planes, index, points, upstream)
     assert used == ["atomic", "sorted", "sorted", "sorted", "atomic"]
-    monkeypatch.setattr(triplane, "L2_BYTES", 1000)  # planes that outgrow the cache, 100 points for 60 texels of a kind
+    monkeypatch.setattr(triplane, "L2_BYTES", 1000)  # planes outgrow the cache, 100 points for 60 texels
     gradients(kernel_device, planes, index, points, upstream)
     gradients(kernel_device, planes, index[:50], points[:50], upstream[:50])
     assert used[5:] == ["sorted", "atomic"]
@@ -136,6 +136,7 @@ def test_auto_sorts_for_the_texture_plane_alone() -> None:
     assert triplane._sorting_pays([1, 3, 512, 512, 32], 2_000_000)
     assert not triplane._sorting_pays([1, 3, 512, 512, 32], 100_000)  # a sorted pass would visit mostly empty texels
     assert not triplane._sorting_pays([1, 3, 256, 256, 32], 256**3)
+    assert not triplane._sorting_pays([4, 3, 256, 256, 32], 4 * 128**2 * 96)  # one object's at a time fit the cache
     assert not triplane._sorting_pays([1, 3, 64, 64, 80], 128**3)
 
 
