@@ -75,10 +75,17 @@ def test_all_steps_fit_into_eight_minutes_and_name_what_is_there() -> None:
     assert gpu.MINUTES < 8
     document = results.RESULTS.read_text(encoding="utf-8")
     for step in steps:
+        scripts = [part for part in step.command if part.endswith(".py")]
+        assert all(Path(script).is_file() for script in scripts), scripts
         if step.section:
             assert step.section in gpu.SECTIONS
     for name in gpu.SECTIONS:
         assert results.read_section(document, name)
+
+
+def test_what_a_stopped_step_had_written_is_kept() -> None:
+    assert gpu.told_why("not measured", "FAILED: stopped after 5 s") == "not measured: FAILED: stopped after 5 s"
+    assert gpu.told_why("| a |", "FAILED: stopped after 5 s") == "**Not complete: FAILED: stopped after 5 s.**\n\n| a |"
 
 
 def test_the_package_is_found_without_being_installed(tmp_path: Path) -> None:
