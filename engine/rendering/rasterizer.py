@@ -44,7 +44,13 @@ class MeshRasterizer(Protocol):
 
 
 class Rasterizer(Protocol):
-    """Makes meshes ready to be looked at, and rasterises UV layouts."""
+    """Makes meshes ready to be looked at, and rasterises UV layouts.
+
+    Attributes:
+        at_once: Whether a whole layout costs hardly more than a few of its faces.
+    """
+
+    at_once: bool
 
     def mesh(self, verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) -> MeshRasterizer:
         """A mesh of verts float [V, 3] and faces int [F, 3], F >= 1.
@@ -66,6 +72,8 @@ class Rasterizer(Protocol):
 class CpuRasterizer:
     """Embree for cameras, scan lines for UVs (where faces overlap, a texel occurs once for each); see `Rasterizer`."""
 
+    at_once = False
+
     def mesh(self, verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) -> EmbreeMesh:
         return EmbreeMesh(verts, faces)
 
@@ -79,6 +87,8 @@ class KernelRasterizer:
     Args:
         device: Where it computes: where the kernels run, or slowly anywhere.
     """
+
+    at_once = True
 
     def __init__(self, device: torch.device | str) -> None:
         self._device = torch.device(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +69,7 @@ class Surface:
         self._rasterizer = rasterizer or CpuRasterizer()
         self._normals = vertex_normals(atlas.verts, atlas.faces)
         self._flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
+        self._all = self._rasterizer.rasterize_uvs(atlas.uvs, atlas.uv_faces, texture_px) if self._rasterizer.at_once else None
 
     def blocks(self) -> list[npt.NDArray[np.int64]]:
         """The faces, split into runs of some `_BLOCK_TEXELS` texels each: int64 [F'] each."""
@@ -78,12 +79,16 @@ class Surface:
     def texels(self, faces: npt.NDArray[np.int64]) -> SurfaceTexels:
         """The texels that a run of faces covers; maybe none."""
         atlas = self.atlas
-        texels = self._rasterizer.rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], self.texture_px)
-        corners = atlas.faces[faces]
-        smooth = texels.interpolate(self._normals, corners)
+        if self._all is None:
+            found = self._rasterizer.rasterize_uvs(atlas.uvs, atlas.uv_faces[faces], self.texture_px)
+            texels = replace(found, face_index=found.face_index + faces[0])
+        else:
+            rows = slice(*np.searchsorted(self._all.face_index, [faces[0], faces[-1] + 1]))
+            parts = (self._all.row, self._all.col, self._all.face_index, self._all.barycentrics)
+            texels = Texels(*(part[rows] for part in parts), self.texture_px)
+        smooth = texels.interpolate(self._normals, atlas.faces)
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
-        whole = Texels(texels.row, texels.col, texels.face_index + faces[0], texels.barycentrics, self.texture_px)
-        return SurfaceTexels(whole, texels.interpolate(atlas.verts, corners), smooth, self._flat[whole.face_index])
+        return SurfaceTexels(texels, texels.interpolate(atlas.verts, atlas.faces), smooth, self._flat[texels.face_index])
 
 
 def sample_field(field: ColourField | Any, points: FloatArray, normals: FloatArray) -> FloatArray:

@@ -83,10 +83,11 @@ def paint_texture(
 def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField | Any) -> Generator[R, None, None]:
     """`work` of each item, in their order, on all of torch's threads: each worker computes on one core.
 
-    Much of a block is numpy's and OpenCV's, which use one core at a time; a field on a graphics card gets one block at a time.
+    Much of a block is numpy's and OpenCV's, which use one core at a time. On MPS, which several threads may not use, it is one
+    block at a time.
     """
     cores = torch.get_num_threads()
-    if cores == 1 or torch.device(getattr(field, "device", "cpu")).type != "cpu":
+    if cores == 1 or torch.device(getattr(field, "device", "cpu")).type == "mps":
         yield from map(work, items)
         return
     torch.set_num_threads(1)  # for all threads that begin hereafter
