@@ -172,6 +172,27 @@ def test_nothing_outside_of_the_gradient_is_written(kernel_device: torch.device,
     assert (buffer[:256] == 7).all() and (buffer[-256:] == 7).all()
 
 
+@pytest.mark.parametrize("mode", ["atomic", "sorted"])
+def test_a_gradient_that_is_not_finite_stays_in_the_texels_that_were_read(kernel_device: torch.device, mode: str) -> None:
+    """A tap outside has no texel, not that of the next row, of the next plane, or behind the last: 0 * inf would show there."""
+    random = torch.Generator().manual_seed(3)
+    points = torch.rand(300, 3, generator=random) * 1.8 - 0.9
+    bad = torch.arange(0, 300, 7)
+    sides = torch.tensor(
+        [[1.0, 0.3, 0.3], [-1.0, -0.2, 0.4], [0.1, 1.0, 0.3], [0.4, -1.0, 0.1], [0.2, 0.3, 1.0], [0.3, 0.1, -1.0]]
+    )
+    points[bad] = sides.repeat(8, 1)[: len(bad)] + torch.rand(len(bad), 3, generator=random) * 0.02 - 0.01
+    index = torch.arange(300) % 2
+    planes, upstream = torch.zeros(2, 3, 5, 7, 32), torch.zeros(300, 32)
+    upstream[bad] = 1.0
+    read = twin_gradient(planes, index, points, upstream) > 0
+    upstream[bad] = float("inf")
+    ours = gradients(kernel_device, planes, index, points, upstream, mode=mode)
+    assert torch.equal(ours == float("inf"), read)
+    assert torch.equal(ours.isfinite(), ~read)
+    assert 0.1 < read.float().mean() < 0.9
+
+
 @pytest.mark.parametrize("arch", [0, 900])
 def test_vector_and_scalar_atomics_agree(arch: int) -> None:
     """The same source with the architecture of a vector-atomics GPU and without."""
