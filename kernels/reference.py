@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .rows import weighted_rows
 
 PLANE_AXES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2))
 """World axes of the planes xy, xz, yz: the first runs along the columns, the second along the rows (row 0 is -1)."""
@@ -58,7 +59,7 @@ def sample_images(features: Tensor, image_index: Tensor, xy: Tensor) -> Tensor:
     index, weight = bilinear_taps(xy.detach(), height, width)
     index = index + image_index[:, None] * (height * width)
     table = features.reshape(images * height * width, channels)
-    return F.embedding_bag(index, table, per_sample_weights=weight.to(table.dtype), mode="sum")
+    return weighted_rows(table, index, weight.to(table.dtype))
 
 
 def triplane_taps(shape: Sequence[int], batch_index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +99,7 @@ def sample_triplanes(planes: Tensor, batch_index: Tensor, points: Tensor, concat
     bags = (len(points) * 3, 4) if concat else (len(points), 12)
     table = planes.reshape(-1, planes.shape[-1])
     weight = weight.to(planes.dtype).reshape(bags)
-    samples = F.embedding_bag(index.reshape(bags), table, per_sample_weights=weight, mode="sum")
+    samples = weighted_rows(table, index.reshape(bags), weight)
     return samples.reshape(len(points), planes.shape[-1] * (3 if concat else 1))
 
 
