@@ -168,7 +168,7 @@ def triplane_rows(size: Size) -> list[Row]:
         what = f"{objects} x {points:,} points, planes 3 x 64 x 64 x 32, as in {title}"
         note = f"largest difference {difference:.0e}; rival's result stays channels first"
         with torch.set_grad_enabled(backward):
-            seconds = in_turns({"ours": ours, "naive": naive}, 2 * size.runs)
+            seconds = in_turns({"ours": ours, "naive": naive}, 6 * size.runs)
         rows.append(Row(f"triplane forward, {what}", seconds["ours"], "F.grid_sample, summed", seconds["naive"], note))
         if not backward:
             continue
@@ -178,7 +178,7 @@ def triplane_rows(size: Size) -> list[Row]:
         def back(name: str, results: Any = results, gradients: Any = gradients) -> object:
             return torch.autograd.grad(results[name][0], results[name][1], gradients[name], retain_graph=True)
 
-        seconds = in_turns({"ours": lambda: back("ours"), "naive": lambda: back("naive")}, 2 * size.runs)
+        seconds = in_turns({"ours": lambda: back("ours"), "naive": lambda: back("naive")}, 6 * size.runs)
         rows.append(Row("triplane backward, the same", seconds["ours"], "its backward", seconds["naive"], "to the planes alone"))
     return rows
 
@@ -207,7 +207,7 @@ def march_rows(size: Size) -> list[Row]:
             "ours": lambda: march_lattice(lattice, sdf, periods).verts(),
             "cubes": lambda grid=grid: marching_cubes(grid, 0.0),
         }
-        seconds = in_turns(calls, size.runs)
+        seconds = in_turns(calls, 3 * size.runs)
         ours, cubes = len(march_lattice(lattice, sdf, periods).faces), len(marching_cubes(grid, 0.0)[1])
         note = f"{equal}: {int(lattice.interior().sum()):,} and {grid.size:,}; {ours:,} and {cubes:,} triangles"
         what, rival = f"marching tetrahedra, lattice of {size.resolution}", f"scikit-image's marching cubes, {cells + 1}^3"

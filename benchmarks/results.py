@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+BUSY = 0.7
+"""A machine whose processes have asked for more cores than this in the last minute is not free."""
 
 
 def replace_section(text: str, name: str, content: str) -> str:
@@ -108,8 +110,9 @@ def machine() -> str:
         memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
     except (AttributeError, ValueError):
         memory = ""
-    load = f"; load when it began {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"; load when it began {load:.1f}" + (": other programs ran beside, so it is rough" if load > BUSY else "")
     return (
         f"{processor()}, {cores()} cores{memory}; {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__} with {torch.get_num_threads()} threads{load}; {datetime.date.today()}"
+        f"torch {torch.__version__} with {torch.get_num_threads()} threads{busy}; {datetime.date.today()}"
     )

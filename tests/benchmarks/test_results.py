@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -82,9 +83,13 @@ def test_rivals_take_turns() -> None:
     assert calls == ["a", "a"]
 
 
-def test_the_machine_is_told() -> None:
+@pytest.mark.parametrize(("load", "rough"), [(0.2, False), (3.1, True)])
+def test_the_machine_is_told(load: float, rough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     text = results.machine()
     assert f"{results.cores()} cores" in text
     assert f"torch {torch.__version__} with {torch.get_num_threads()} threads" in text
+    assert f"load when it began {load}" in text
+    assert ("it is rough" in text) == rough
