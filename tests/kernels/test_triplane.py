@@ -132,9 +132,44 @@ def test_views_and_other_types_of_points_are_taken(kernel_device: torch.device) 
     strided = planes.permute(0, 1, 4, 2, 3).contiguous().permute(0, 1, 3, 4, 2)
     assert torch.equal(sample_triplanes(strided, index, points), expected)
     assert torch.equal(sample_triplanes(planes, index, points.double()), expected)
-    buffer = torch.empty(planes.numel() + 1, device=kernel_device)
-    misaligned = buffer[1:].view_as(planes).copy_(planes)
-    assert torch.equal(sample_triplanes(misaligned, index, points.repeat(1, 2)[:, 3:]), expected)
+    assert torch.equal(sample_triplanes(planes, index, points.repeat(1, 2)[:, 3:]), expected)
+
+
+def test_vectors_are_read_from_addresses_that_allow_it(kernel_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor forgives what a GPU does not: planes and gradients at any multiple of their type's size."""
+    planes, index, points = (tensor.to(kernel_device) for tensor in scene(2, 6, 5, 32, 200, torch.float32, 6))
+    launched = []
+
+    class Watched:
+        def __init__(self, program: programs.Program) -> None:
+            self.program = program
+
+        def launch(self, kernel: str, grid: int, block: int, args: list) -> None:
+            launched.append(kernel)
+            assert kernel == "triplane_cells" or args[0].data_ptr() % 16 == 0
+            self.program.launch(kernel, grid, block, args)
+
+    def off_by_one(tensor: Tensor) -> Tensor:
+        view = torch.empty(tensor.numel() + 1, device=kernel_device)[1:].view_as(tensor)
+        assert view.data_ptr() % 16 == 4
+        return view.copy_(tensor)
+
+    upstream = torch.randn(200, 32, device=kernel_device)
+    expected = sample_triplanes(planes, index, points)
+    real = programs.program
+    monkeypatch.setattr(programs, "program", lambda *args: Watched(real(*args)))
+    for mode in ("atomic", "sorted"):
+        odd = off_by_one(planes).requires_grad_()
+        ours = sample_triplanes(odd, index, points, mode=mode)
+        assert torch.equal(ours, expected)
+        torch.autograd.grad(ours, odd, off_by_one(upstream))
+    assert launched == [
+        "triplane_forward",
+        "triplane_backward_atomic",
+        "triplane_forward",
+        "triplane_cells",
+        "triplane_backward_sorted",
+    ]
 
 
 def test_autocast_changes_no_type(kernel_device: torch.device) -> None:
