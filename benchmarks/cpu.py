@@ -105,7 +105,7 @@ def lattice_rows(size: Size) -> list[Row]:
     ways: dict[str, tuple[Callable[[], Any], Callable[..., Any], int]] = {
         "ours": (lambda: fresh(field), extract_mesh, size.runs),
         "dense": (lambda: fresh(field), extract_mesh_dense, max(1, size.runs // 2)),
-        "plain": (lambda: PlainField(field), extract_mesh_dense, 1),
+        "plain": (lambda: PlainField(field), extract_mesh_dense, max(1, size.runs // 2)),
     }
     marching = TimedMarching()
     sdf: dict[str, list[float]] = {name: [] for name in ways}
@@ -299,7 +299,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure (default: all)")
     parser.add_argument("--threads", type=int, default=0, help="of torch (default: the cores)")
     parser.add_argument("--blender", type=Path, default=ROOT / ".venv-blender" / "bin" / "python", help="a Python that has bpy")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="replace the CPU section of this file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="replace the CPU section of this file by what is measured")
     parser.add_argument("--rehearse", action="store_true", help="everything tiny, once: does it run?")
     options = parser.parse_args()
     size = REHEARSAL if options.rehearse else FULL
