@@ -58,6 +58,11 @@ def program(source: str, definitions: Definitions, device: torch.device) -> Prog
     return None
 
 
+def may_run(device: torch.device) -> bool:
+    """Whether `program` may find something for a device; it asks for nothing, so that torch.compile can trace it."""
+    return device.type == "cuda" or device.type in _backends
+
+
 @contextlib.contextmanager
 def use_backend(device_type: str, backend: Backend) -> Iterator[None]:
     """Have programs for a type of device made by `backend` within the block."""

@@ -7,12 +7,13 @@ gradients flow to the features only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .rows import weighted_rows
+from .rows import weighted_rows, weighted_rows_gradient
 
 PLANE_AXES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2))
 """World axes of the planes xy, xz, yz: the first runs along the columns, the second along the rows (row 0 is -1)."""
@@ -110,12 +111,8 @@ def triplane_gradient(
 
     Sums are float32 (or float64), the result has the gradient's type.
     """
-    accumulator = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     index, weight = triplane_taps(shape, batch_index, points)
-    channels = shape[-1]
-    table = torch.zeros(shape, dtype=accumulator, device=gradient.device).reshape(-1, channels)
-    for k in range(3):
-        rows = gradient[:, k * channels : (k + 1) * channels] if concat else gradient
-        for tap in range(4):
-            table.index_add_(0, index[:, k, tap], rows.to(accumulator) * weight[:, k, tap, None].to(accumulator))
+    bags, channels = (len(points) * 3, 4) if concat else (len(points), 12), shape[-1]
+    samples = gradient.reshape(bags[0], channels)
+    table = weighted_rows_gradient(samples, index.reshape(bags), weight.reshape(bags), math.prod(shape[:-1]))
     return table.reshape(list(shape)).to(gradient.dtype)

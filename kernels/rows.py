@@ -36,13 +36,28 @@ def _(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("tetraview::weighted_rows_gradient", mutates_args=())
-def _gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows: int) -> Tensor:
+def weighted_rows_gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows: int) -> Tensor:
+    """The gradient of `weighted_rows` for its table, from that of its samples.
+
+    Args:
+        gradient: float [N, C].
+        index, weight: [N, K], as there.
+        rows: Of the table, T.
+
+    Returns:
+        float32 [T, C], float64 if the gradient is.
+
+    Raises:
+        IndexError: A row does not exist.
+    """
     accumulator = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     gradient, weight = gradient.to(accumulator), weight.to(accumulator)
     if gradient.device.type == "cpu":
         from scipy.sparse import csr_array
 
         samples, taps = index.shape
+        if index.numel() and not (0 <= int(index.min()) and int(index.max()) < rows):  # scipy would write there
+            raise IndexError(f"index: expected rows 0..{rows - 1}, got {int(index.min())}..{int(index.max())}")
         starts = torch.arange(0, samples * taps + 1, taps)
         parts = (weight.reshape(-1).numpy(), index.reshape(-1).numpy(), starts.numpy())
         return torch.from_numpy(csr_array(parts, shape=(samples, rows)).T @ gradient.numpy())
@@ -52,7 +67,7 @@ def _gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows: int) -> Ten
     return table
 
 
-@_gradient.register_fake
+@weighted_rows_gradient.register_fake
 def _(gradient: Tensor, index: Tensor, weight: Tensor, rows: int) -> Tensor:
     accumulator = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     return gradient.new_empty((rows, gradient.shape[1]), dtype=accumulator)
@@ -66,7 +81,7 @@ def _remember(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> Non
 
 def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
     index, weight = ctx.saved_tensors
-    return _gradient(gradient.contiguous(), index, weight, ctx.rows).to(ctx.dtype), None, None
+    return weighted_rows_gradient(gradient.contiguous(), index, weight, ctx.rows).to(ctx.dtype), None, None
 
 
 _weighted_rows.register_autograd(_backward, setup_context=_remember)

@@ -121,7 +121,7 @@ def sample_triplanes(
     _check(planes, batch_index, points)
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-    if planes.dtype not in STORAGE or not _has_kernels(planes.device):
+    if planes.dtype not in STORAGE or not programs.may_run(planes.device):
         return reference.sample_triplanes(planes, batch_index, points, concat)
     if deterministic or torch.are_deterministic_algorithms_enabled():
         mode = "sorted"
@@ -248,11 +248,6 @@ def _program(dtype: torch.dtype, shape: Sequence[int], count: int, concat: bool,
     largest = max(batch * three * height * width * channels, count * max(3, channels * (3 if concat else 1)))
     macros = definitions(dtype, channels, concat=concat, batched=batch > 1, long_index=largest >= INT_LIMIT)
     return programs.program("triplane", macros, device)
-
-
-def _has_kernels(device: torch.device) -> bool:
-    """Whether `programs.program` may find something for a device; asks for nothing, so that torch.compile can trace it."""
-    return device.type == "cuda" or device.type in programs._backends
 
 
 def _blocks(threads: int, block: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.kernels.rows import weighted_rows
+from tetraview.kernels.rows import weighted_rows, weighted_rows_gradient
 
 
 def plain(table, index, weight):
@@ -58,3 +58,10 @@ def test_half_precision_is_summed_in_float32():
 def test_weights_and_indices_take_no_gradient():
     weight = torch.rand(5, 4, requires_grad=True)
     assert not weighted_rows(torch.randn(7, 3), torch.randint(0, 7, (5, 4)), weight).requires_grad
+
+
+@pytest.mark.parametrize("row", [-1, 7])
+def test_a_row_that_does_not_exist_is_refused_not_written(row):
+    index = torch.tensor([[0, row]])
+    with pytest.raises(IndexError, match=r"rows 0\.\.6"):
+        weighted_rows_gradient(torch.ones(1, 3), index, torch.ones(1, 2), 7)
