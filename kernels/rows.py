@@ -56,7 +56,7 @@ def weighted_rows_gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows
         from scipy.sparse import csr_array
 
         samples, taps = index.shape
-        if index.numel() and not (0 <= int(index.min()) and int(index.max()) < rows):  # scipy would write there
+        if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < rows):  # scipy would write there
             raise IndexError(f"index: expected rows 0..{rows - 1}, got {int(index.min())}..{int(index.max())}")
         starts = torch.arange(0, samples * taps + 1, taps)
         parts = (weight.reshape(-1).numpy(), index.reshape(-1).numpy(), starts.numpy())
