@@ -5,6 +5,7 @@ silhouettes and depth edges, where photo and mesh never agree to the pixel.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -82,7 +83,9 @@ class BackProjector:
                 raise ValueError(f"the {name} view is {image.dtype} {image.shape}, expected uint8 [H, H, 4]")
         self._mesh = (rasterizer or CpuRasterizer()).mesh(np.asarray(verts, np.float32), faces)
         cameras = dict(zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True))
-        self._views = [_prepare(self._mesh, views[name], cameras[name]) for name in VIEW_NAMES if name in views]
+        seen = [name for name in VIEW_NAMES if name in views]
+        with ThreadPoolExecutor(len(seen), "tetraview-views") as pool:  # Embree and OpenCV let each other run
+            self._views = list(pool.map(lambda name: _prepare(self._mesh, views[name], cameras[name]), seen))
         self._offsets = np.zeros((len(self._views), 3), np.float32)
 
     def match_views(self, points: FloatArray, normals: FloatArray, face_normals: FloatArray) -> None:
