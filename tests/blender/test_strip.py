@@ -180,7 +180,7 @@ def test_an_edit_is_undone_by_blenders_own_undo(painter):
 
 def test_cancelling_while_it_paints_keeps_the_old_strip(painter, strip):
     before, folder = bytes_of(strip), strip.folder
-    painter.settings.steps = 50
+    painter.settings.steps = 100
     run = started(painter, painter.module("operators.views").PaintTask())
     assert tick_until(run, lambda: painter.status.painted_so_far() != {}) == {"RUNNING_MODAL"}
     assert not bpy.ops.tetraview.flip_view.poll()
@@ -210,7 +210,7 @@ def test_the_strip_outlives_the_engine_the_file_and_a_wrong_edit(painter, strip,
 
 def test_an_engine_that_dies_while_it_paints_leaves_the_old_strip(painter, strip):
     before, folder = bytes_of(strip), strip.folder
-    painter.settings.steps = 50
+    painter.settings.steps = 100
     run = started(painter, painter.module("operators.views").PaintTask())
     assert tick_until(run, lambda: painter.status.painted_so_far() != {}) == {"RUNNING_MODAL"}
     os.kill(painter.module("operators.session").engine().pid, signal.SIGKILL)

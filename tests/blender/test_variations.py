@@ -47,7 +47,7 @@ def test_locked_views_are_the_same_in_all(painter, strip):  # noqa: F811
 
 
 def test_cancelling_keeps_those_that_are_done(painter):
-    painter.settings.steps = 20  # long enough to be seen at work
+    painter.settings.steps = 100  # long enough to be seen at work
     run = started(painter, painter.module("operators.variations").VariationsTask(3))
     fractions = []
 

@@ -16,7 +16,7 @@ from tetraview.engine.models import ModelCache
 from tetraview.engine.multiview.configs import tiny_components
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.reconstructor import Reconstructor
-from tetraview.engine.types import VIEW_NAMES, GenerateRequest
+from tetraview.engine.types import ORBIT_FRAMES_RANGE, VIEW_NAMES, GenerateRequest
 
 TINY = {
     "input_px": 64, "patch_px": 4, "channels": (16, 24), "blocks_per_level": 1, "attention_px": 8, "head_dim": 8,
@@ -112,6 +112,12 @@ def request_from_views(model_dir, views_dir, tmp_path):
         return GenerateRequest(output_dir=str(tmp_path / name), **{**defaults, **fields})
 
     return make
+
+
+@pytest.fixture
+def lasting_request(request_from_views) -> GenerateRequest:
+    """A job that is still at work, at its orbit, whenever a test gets round to stopping it."""
+    return request_from_views(orbit_frames=ORBIT_FRAMES_RANGE[1], orbit_px=256)
 
 
 @pytest.fixture
