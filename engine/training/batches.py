@@ -34,7 +34,9 @@ class BatchConfig:
         jittered: Share of objects whose inputs are the jittered, half lit set.
         imperfect_masks: Share of the jittered ones whose silhouettes are also worn.
         mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
-    views: Whole target views an object, for the mesh stage; needs `mirror` and `turn` to be 0.
+        patch: Side of the squares of neighbouring pixels that rays are drawn in, for losses that compare neighbours; 1: single
+            pixels.
+        views: Whole target views an object, for the mesh stage; needs `mirror` and `turn` to be 0.
     """
 
     objects: int = 6
@@ -45,6 +47,7 @@ class BatchConfig:
     mirror: float = 0.5
     turn: float = 0.1
     recolour: float = 0.15
+    patch: int = 1
     views: int = 0
 
 
@@ -110,6 +113,27 @@ def target_rays(c2w: FloatArray, pixels: npt.NDArray[np.int64], px: int) -> tupl
     return c2w[:, :3, 3].astype(np.float32), directions.astype(np.float32)
 
 
+def in_patches(pixels: npt.NDArray[np.int64], patch: int, px: int) -> npt.NDArray[np.int64]:
+    """As many whole squares as there is room for, evenly drawn from `pixels`, each around one of them.
+
+    Args:
+        pixels: int64 [N], flat indices into images [T, px, px].
+        patch: Side of a square, at most px.
+        px: Side of an image.
+
+    Returns:
+        int64 [N // patch**2 * patch**2]: the squares one after another, each row by row.
+    """
+    count = len(pixels) // patch**2
+    anchors = pixels[np.linspace(0, len(pixels) - 1, count).astype(int)]
+    view, row, column = anchors // (px * px), anchors // px % px, anchors % px
+    top, left = (np.clip(place - patch // 2, 0, px - patch) for place in (row, column))
+    steps = np.arange(patch)
+    rows, columns = top[:, None, None] + steps[:, None], left[:, None, None] + steps
+    squares = (view[:, None, None] * px + rows) * px + columns
+    return np.asarray(squares.reshape(-1))
+
+
 def draw_object(
     item: dict[str, npt.NDArray[np.generic]], config: BatchConfig, input_px: int, rng: np.random.Generator
 ) -> tuple[list[FloatArray], tuple[TargetView, ...]]:
@@ -124,6 +148,8 @@ def draw_object(
     candidates = rng.integers(0, count * px * px, TRIES * config.rays)
     covered = candidates[np.asarray(targets).reshape(-1, 4)[candidates, 3] > 0][: int(config.rays * config.foreground)]
     pixels[: len(covered)] = covered
+    if config.patch > 1:
+        pixels = in_patches(pixels, config.patch, px)
     view_index, pixel = pixels // (px * px), pixels % (px * px)
     origins, directions = target_rays(cameras[view_index], pixel, px)
     rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / 255
@@ -165,7 +191,7 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     drawn = [draw_object(cache[int(i)], config, input_px, rng) for i in chosen]
     parts = [part for part, _ in drawn]
     columns = [torch.from_numpy(np.concatenate([part[k] for part in parts])) for k in range(1, 6)]
-    index = torch.arange(config.objects).repeat_interleave(config.rays)
+    index = torch.arange(config.objects).repeat_interleave(len(drawn[0][0][1]))
     raw = torch.from_numpy(np.stack([part[0] for part in parts]))
     views = tuple(views for _, views in drawn) if config.views else ()
     depth_maps = torch.from_numpy(np.stack([np.asarray(cache[int(i)]["depth"]) for i in chosen]))

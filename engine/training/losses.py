@@ -24,6 +24,8 @@ class LossConfig:
         termination: Of the negative log-likelihood, in nats, that a ray ends where it truly does.
         occupancy: Of the negative log-likelihood, in nats, of what the target views say of a sample: seen through, or not.
         surface: Of the mean squared error of the albedo of the samples at the true surface.
+        gradient: Of the mean absolute error of differences between neighbours; rays must be drawn in patches.
+        ssim: Of 1 - SSIM of the patches; the same.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.
         keep_behind: Share of the rays that keep them all the same.
@@ -33,6 +35,8 @@ class LossConfig:
     termination: float = 0.005
     occupancy: float = 0.03
     surface: float = 0.3
+    gradient: float = 0.0
+    ssim: float = 0.0
     samples: int = 48
     behind: float = 0.15
     keep_behind: float = 0.25
@@ -115,8 +119,33 @@ def termination_loss(rendered: Rendered, inside: Tensor, depth: Tensor, certain:
     return ((before + stop).sum(1) * certain).sum() / certain.sum().clamp(min=1)
 
 
-def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig) -> tuple[Tensor, dict[str, float]]:
-    """Weighted sum of the terms, and each term's value for the log."""
+def patch_losses(image: Tensor, truth: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """How patches differ from the truth in what neighbours say: (mean absolute error of differences, 1 - SSIM).
+
+    Args:
+        image, truth: float [R, 3]; R rays that are whole squares of side `patch`, row by row.
+        patch: At least 2; SSIM takes each square as one window.
+
+    Wang et al. 2004, Image Quality Assessment: From Error Visibility to Structural Similarity.
+    """
+    a, b = (x.unflatten(0, (-1, patch, patch)) for x in (image, truth))  # [P, patch, patch, 3]
+    difference = a - b
+    gradient = (difference.diff(dim=1).abs().mean() + difference.diff(dim=2).abs().mean()) / 2
+    mean_a, mean_b = a.mean((1, 2)), b.mean((1, 2))
+    spread_a, spread_b = a.var((1, 2), correction=0), b.var((1, 2), correction=0)
+    shared = ((a - mean_a[:, None, None]) * (b - mean_b[:, None, None])).mean((1, 2))
+    bright, contrast = 0.01**2, 0.03**2
+    similar = (2 * mean_a * mean_b + bright) / (mean_a.square() + mean_b.square() + bright)
+    similar = similar * (2 * shared + contrast) / (spread_a + spread_b + contrast)
+    return gradient, 1 - similar.mean()
+
+
+def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig, patch: int = 1) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of the terms, and each term's value for the log; `patch` as in `BatchConfig`.
+
+    Raises:
+        ValueError: A loss of patches is asked for, and the rays are single pixels.
+    """
     rendered = decoded.rendered
     colour = (rendered.colour - batch.colour).square().mean()
     opacity = (rendered.opacity - batch.alpha).square().mean()
@@ -130,4 +159,9 @@ def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig) -> tuple
     geometry = config.opacity * opacity + config.termination * termination + config.occupancy * occupancy
     total = colour + geometry + config.surface * surface
     terms = {"colour": colour, "opacity": opacity, "termination": termination, "occupancy": occupancy, "surface": surface}
+    if config.gradient or config.ssim:
+        if patch < 2:
+            raise ValueError(f"patch: expected at least 2 for the gradient and SSIM losses, got {patch}")
+        terms["gradient"], terms["ssim"] = patch_losses(rendered.colour, batch.colour, patch)
+        total = total + config.gradient * terms["gradient"] + config.ssim * terms["ssim"]
     return total, {name: value.item() for name, value in terms.items()}

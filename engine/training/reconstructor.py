@@ -113,7 +113,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             encoded = self.model.encode_batch(batch.raw)
         decoded = render_batch(self.model, encoded, batch, self.config.loss, self.generator)
-        loss, terms = volumetric_loss(decoded, batch, self.config.loss)
+        loss, terms = volumetric_loss(decoded, batch, self.config.loss, self.config.batch.patch)
         for index, views in enumerate(batch.views):
             part, mesh_terms = mesh_loss(self.model, single(encoded, index), views, self.config.mesh, self.mesh_rng)
             loss = loss + part / len(batch.views)
