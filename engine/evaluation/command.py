@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lpips-weights", metavar="DIR", help="folder with LPIPS weight files; the torch cache is searched too")
     add("--assets", metavar="DIR", help="keep every job (views, mesh, GLB) in this folder")
     add("--gallery", metavar="FILE", help="also write a PNG of inputs and results, evenly spread over the objects")
+    add("--hard", nargs="*", metavar="KIND",
+        help="show spoiled photos instead (no transparency): backgrounds, noise, JPEG, colour casts, wrong elevation, hand-held; "
+        "12 scans unless --limit or --ids say otherwise; name kinds to leave out the others")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,7 +77,12 @@ def run(args: argparse.Namespace) -> int:
     from .objects import choose_objects, find_objects
     from .report import RecordLog, table
 
-    refs = choose_objects(find_objects(args.paths), limit=args.limit, seed=args.seed, ids=args.ids)
+    if args.hard is not None:
+        from .hard_command import choose_hard_objects
+
+        refs = choose_hard_objects(find_objects(args.paths), limit=args.limit, seed=args.seed, ids=args.ids)
+    else:
+        refs = choose_objects(find_objects(args.paths), limit=args.limit, seed=args.seed, ids=args.ids)
     use_all_cores()
     lpips = find_lpips(args.lpips_net, args.lpips_weights)
     if lpips.metric is None:
@@ -82,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     setup, weights_sha256 = _set_up(args, lpips, out)
     settings = _settings(args, setup, lpips, weights_sha256)
+    if args.hard is not None:
+        from .hard_command import run_hard
+
+        return run_hard(args, setup, settings, refs)
     log = RecordLog(out.with_suffix(".jsonl"), settings)
     todo = [ref for ref in refs if ref.key not in log.records]
     if len(todo) < len(refs):
@@ -222,6 +234,8 @@ def check_settings(args: argparse.Namespace) -> None:
     Raises:
         InvalidRequestError: One is out of range; the message says which.
     """
+    if args.hard is not None:
+        _check_hard(args)
     if min(args.resolution) < 32 or max(args.resolution) > 2048:
         raise InvalidRequestError(f"Resolutions of {args.resolution} px are out of range: use 32 to 2048.")
     if len(set(args.resolution)) < len(args.resolution):
@@ -233,6 +247,17 @@ def check_settings(args: argparse.Namespace) -> None:
     GenerateRequest(
         photos={}, output_dir="", views_dir="views", poly_budget=args.poly_budget, texture_px=args.texture_px, device=args.device
     ).check()
+
+
+def _check_hard(args: argparse.Namespace) -> None:
+    from .hard_photos import KINDS
+
+    names = [kind.name for kind in KINDS]
+    unknown = [name for name in args.hard if name not in names]
+    if unknown:
+        raise InvalidRequestError(f"Unknown kind of hard photos {unknown[0]!r}: use {', '.join(names)}.")
+    if len(set(args.known)) < len(VIEW_NAMES) or args.assets or args.gallery:
+        raise InvalidRequestError("Hard photos are measured with all four views, and keep neither jobs nor a gallery.")
 
 
 def peak_memory_mib() -> float | None:

@@ -119,6 +119,17 @@ def reconstruct(
         elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed, steps=setup.steps,
         repaint=tuple(name for name in VIEW_NAMES if name not in setup.known),
     )  # fmt: skip
+    return run_steps(setup, request, clock)
+
+
+def run_steps(
+    setup: Evaluation, request: GenerateRequest, clock: Stopwatch
+) -> tuple[Mapping[str, npt.NDArray[np.uint8]], Any, TexturedMesh | EngineError]:
+    """Run the steps of a request; see `reconstruct` for what is returned.
+
+    Raises:
+        EngineError: The views cannot be had, so that there is no field either.
+    """
     job = pipeline.begin_job(request)
     with clock.part("photos"):
         framed = frame_views(request, job, _ignore)
