@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import WeightsError
+from .weights_registry import SHIPPED_WEIGHTS, check_shipped
 
 if TYPE_CHECKING:
     from .multiview.examples import ExampleBank
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STARTER_WEIGHTS = Path(__file__).resolve().parent / "weights" / "starter"
+STARTER_WEIGHTS = SHIPPED_WEIGHTS / "starter"
 STARTER_MODEL = STARTER_WEIGHTS / "reconstructor"
 STARTER_GENERATOR = STARTER_WEIGHTS / "generator"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -138,31 +138,33 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
     """The reconstructor in a folder, ready to infer.
 
     Raises:
-        WeightsError: It cannot be read.
+        WeightsError: It cannot be read, or is not what ships.
     """
     import torch
 
     from .reconstructor import Reconstructor
 
+    hashes = check_shipped([folder / WEIGHTS_FILE])
     try:
         reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.exception("cannot load %s", folder)
         raise WeightsError(f"The reconstructor weights in {folder} cannot be read: get them again.") from error
     reconstructor = reconstructor.to(device).eval().requires_grad_(False)
-    return LoadedModel(reconstructor, device, {f"{folder.name}/{WEIGHTS_FILE}": sha256_of(folder / WEIGHTS_FILE)})
+    return LoadedModel(reconstructor, device, _by_name(folder, hashes))
 
 
 def load_generator(folder: Path, device: str) -> LoadedGenerator:
     """The four-view generator in a folder, ready to paint: in float16 on a GPU if it is of the full size, else in float32.
 
     Raises:
-        WeightsError: It cannot be read.
+        WeightsError: It cannot be read, or is not what ships.
     """
     import torch
 
     from .multiview.pipeline import FourViewPipeline
 
+    hashes = check_shipped(generator_files(folder))
     full_size = (folder / "text_encoder_2").is_dir()
     dtype = torch.float16 if full_size and device != "cpu" else torch.float32
     try:
@@ -176,14 +178,12 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
         raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    hashes = {f"{folder.name}/{file.relative_to(folder).as_posix()}": sha256_of(file) for file in generator_files(folder)}
-    return LoadedGenerator(pipeline, folder, device, hashes)
+    return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
+    """Hashes of files in a folder, by the folder's name and the path below it."""
+    return {f"{folder.name}/{path.relative_to(folder).as_posix()}": digest for path, digest in hashes.items()}
 
 
 @contextlib.contextmanager

@@ -112,8 +112,14 @@ def _kernels(lines: list[str], usable: Sequence[str]) -> None:
 def _weights(lines: list[str], problems: list[str], model: str | None, generator: str | None) -> None:
     from ..errors import WeightsError
     from ..models import STARTER_GENERATOR, STARTER_MODEL, ModelCache
+    from ..weights_registry import SHIPPED_WEIGHTS, check_shipped, read_registry
 
     models = ModelCache()
+    try:
+        shipped = check_shipped(SHIPPED_WEIGHTS / name for name in read_registry())
+        lines.append(f"weights that ship: {len(shipped)} files, all as registered")
+    except WeightsError as error:
+        problems.append(str(error))
     try:
         reconstructor = models.get(Path(model or STARTER_MODEL), "cpu")
         count = sum(parameter.numel() for parameter in reconstructor.reconstructor.parameters())
