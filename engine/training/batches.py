@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..cameras import RIG_FOVY_DEG
 from ..reconstructor import Reconstructor
+from .spoiling import spoil_views
 from .view_cache import ViewCache
 
 FloatArray = npt.NDArray[np.float32]
@@ -33,6 +34,7 @@ class BatchConfig:
         foreground: Share of the rays that start from covered pixels of the target.
         jittered: Share of objects whose inputs are the jittered, half lit set.
         imperfect_masks: Share of the jittered ones whose silhouettes are also worn.
+        spoiled: Share of objects whose inputs are spoiled as photos and painted views are.
         mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
         patch: Side of the squares of neighbouring pixels that rays are drawn in, for losses that compare neighbours; 1: single
             pixels.
@@ -44,6 +46,7 @@ class BatchConfig:
     foreground: float = 0.6
     jittered: float = 0.15
     imperfect_masks: float = 0.4
+    spoiled: float = 0.0
     mirror: float = 0.5
     turn: float = 0.1
     recolour: float = 0.15
@@ -174,6 +177,8 @@ def draw_object(
         pictures[..., :3] = np.clip(pictures[..., order] * gain + offset, 0, 1)
         recoloured = np.clip(views[..., order] * gain + offset * 255, 0, 255).astype(np.uint8)
         views = np.concatenate([recoloured, views[..., 3:]], -1)
+    if config.spoiled and rng.random() < config.spoiled:
+        views = spoil_views(np.ascontiguousarray(views), rng)
     raw = Reconstructor.prepare(np.ascontiguousarray(views), input_px)
     on_white = colour * alpha[:, None] + 1 - alpha[:, None]
     hit = np.asarray(depth).reshape(-1)[pixels].astype(np.float32)
