@@ -32,6 +32,9 @@ SAME_COLOUR: dict[str, str] = {
 LIGHTNESS_WEIGHT, SAME_HUE = 0.4, 20.0
 """Texels nearer than `SAME_HUE` Lab units, lightness counted less, have one hue: light and shade on one surface."""
 
+HUE_ANGLE_DEG, MIN_CHROMA, MIN_CHROMA_RATIO = 14.0, 9.0, 0.5
+"""So have texels whose hues differ by less, if they are no greys and about as colourful."""
+
 _LONGEST_FIRST = sorted((*NAMED_COLOURS, *SAME_COLOUR), key=len, reverse=True)
 _WORDS = re.compile(r"\b(" + "|".join(_LONGEST_FIRST).replace(" ", r"[\s-]+") + r")\b", re.IGNORECASE)
 
@@ -71,8 +74,14 @@ def alike(texture: UInt8Array, seeds: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
         bool [h, w].
     """
     lab = to_lab(texture)
-    away = (lab - lab[seeds].mean(0)) * (LIGHTNESS_WEIGHT, 1.0, 1.0)
-    return seeds | (np.square(away).sum(-1) < SAME_HUE**2)
+    mean = lab[seeds].mean(0)
+    away = (lab - mean) * (LIGHTNESS_WEIGHT, 1.0, 1.0)
+    found: npt.NDArray[np.bool_] = seeds | (np.square(away).sum(-1) < SAME_HUE**2)
+    chroma, usual = np.hypot(lab[..., 1], lab[..., 2]), float(np.hypot(*mean[1:]))
+    if usual >= MIN_CHROMA:
+        between = np.abs(np.angle(np.exp(1j * (np.arctan2(lab[..., 2], lab[..., 1]) - np.arctan2(mean[2], mean[1])))))
+        found |= (chroma >= max(MIN_CHROMA, MIN_CHROMA_RATIO * usual)) & (between < np.radians(HUE_ANGLE_DEG))
+    return found
 
 
 def repaint(texture: UInt8Array, chosen: npt.NDArray[np.bool_], aim: FloatArray, *, soft: bool) -> UInt8Array:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,44 +27,25 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..types import VIEW_NAMES
-from .colours import NAMED_COLOURS, alike, nearest_names, repaint, split_colours, to_lab, to_rgb
+from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab, to_rgb
+from .nouns import Kin, NounIndex
+from .prompts import LOW_POLY, MATERIALS, read_prompt
 from .text.encoder import StarterTextEncoder, TokenTable
-from .text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
+from .text.tokenizer import StarterTokenizer
 
 UInt8Array = npt.NDArray[np.uint8]
 
 FOLDER = "examples"
-PICTURES_FILE, CAPTIONS_FILE = "examples.safetensors", "examples.json"
-LOW_POLY = re.compile(r"\blow[\s-]?poly\b", re.IGNORECASE)
-STYLE_WORDS = re.compile(r"\b(low[\s-]?poly|studio light|style)\b|[^\w\s'-]", re.IGNORECASE)
-NOT_NOUNS = {
-    "a",
-    "an",
-    "the",
-    "of",
-    "with",
-    "and",
-    "or",
-    "in",
-    "on",
-    "at",
-    "for",
-    "to",
-    "by",
-    "some",
-    "simple",
-    "nice",
-    "beautiful",
-}
-
+PICTURES_FILE, CAPTIONS_FILE, KIN_FILE = "examples.safetensors", "examples.json", "kin.json"
 MIN_SIMILARITY = 0.42
 """Below it no example is near enough, and painting begins from blobs."""
 
-COVERED_SHARE = 0.7
-"""How much it counts that the caption says what the prompt says; the rest: that it says nothing else."""
+STYLE_BONUS, COLOUR_BONUS, MATERIAL_BONUS, TYPICAL_BONUS, DETAIL_BONUS, PALE_MALUS = 0.07, 0.06, 0.1, 0.12, 0.04, 0.2
+"""What the style, the colour, a material's colour, a common outline, detail, and being white on white count beside the similarity
+of the words."""
 
-STYLE_BONUS, COLOUR_BONUS, TYPICAL_BONUS = 0.05, 0.04, 0.06
-"""What the style, the colour and a common outline count beside the similarity of the words."""
+PALE = 0.4
+"""Contrast below which an object is hard to see on white."""
 
 CLOSE = 0.04
 """Examples so near to the best one are as good: the seed chooses among them."""
@@ -114,9 +94,13 @@ class Entry:
     Attributes:
         id: Of the object in the data set.
         caption: The whole caption; style words tell low-poly objects.
-        noun: The noun phrase, with the category.
+        noun: The noun phrase.
         colours: Keys of `NAMED_COLOURS`, the most frequent first.
         typical: How much its outline is like that of the others of its noun, 0..1.
+        tags: Further words.
+        head: The word of the noun that says what it is; empty for the last one.
+        contrast: How much it stands out against white, 0..1.
+        detail: How much there is to see inside its outline, 0..1.
     """
 
     id: str
@@ -124,6 +108,10 @@ class Entry:
     noun: str
     colours: tuple[str, ...]
     typical: float
+    tags: str = ""
+    head: str = ""
+    contrast: float = 1.0
+    detail: float = 0.5
 
     @property
     def low_poly(self) -> bool:
@@ -138,22 +126,24 @@ class ExampleBank:
         pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
         tokenizer, table: Of the generator's text encoder: what words mean.
+        kin: Words that may stand for the nouns of the bank.
     """
 
     def __init__(
-        self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable
-    ) -> None:
+        self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable,
+        kin: Kin | None = None,
+    ) -> None:  # fmt: skip
         if not len(entries) == len(pictures) == len(thumbnails):
             raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)} and {len(thumbnails)}")
         self.entries, self.pictures, self.thumbnails = entries, pictures, thumbnails
-        self._tokenizer, self._table = tokenizer, table
+        self._nouns = NounIndex(
+            [entry.noun for entry in entries], [entry.head for entry in entries], [entry.tags for entry in entries], kin or {},
+            tokenizer, table,
+        )  # fmt: skip
         self._low_poly = torch.tensor([entry.low_poly for entry in entries])
-        self._typical = torch.tensor([entry.typical for entry in entries])
-        rows = [self._rows(entry.noun) for entry in entries]
-        self._weights = torch.zeros(len(rows), max((len(row) for row in rows), default=1) or 1)
-        self._rows_of_all = torch.zeros(*self._weights.shape, self._table.values.shape[1])
-        for index, row in enumerate(rows):
-            self._rows_of_all[index, : len(row)], self._weights[index, : len(row)] = _unit(row)
+        self._bonus = TYPICAL_BONUS * torch.tensor([entry.typical for entry in entries])
+        self._bonus += DETAIL_BONUS * torch.tensor([entry.detail for entry in entries])
+        self._pale = PALE_MALUS * (1 - torch.tensor([entry.contrast for entry in entries]) / PALE).clamp(min=0)
 
     @classmethod
     def exists(cls, folder: str | Path) -> bool:
@@ -174,11 +164,13 @@ class ExampleBank:
             entries = [Entry(**{**entry, "colours": tuple(entry["colours"])}) for entry in described]
             data, ends = tensors["pictures"].numpy().tobytes(), tensors["ends"].tolist()
             thumbnails = tensors["thumbnails"].numpy()
+            related = folder / FOLDER / KIN_FILE
+            kin = json.loads(related.read_text(encoding="utf-8")) if related.is_file() else {}
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
         pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)
-        return cls(entries, pictures, thumbnails, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table)
+        return cls(entries, pictures, thumbnails, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table, kin)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -190,18 +182,22 @@ class ExampleBank:
             prompt: What to paint.
             seed: 0 takes the nearest; others choose among those that are about as near.
         """
-        scores = self.similarities(prompt)
+        wish = read_prompt(prompt)
+        scores = self._nouns.similarities(wish)
         if not len(scores) or float(scores.max()) < MIN_SIMILARITY:
             return None
-        wanted, _ = split_colours(prompt)
-        ranked = scores + TYPICAL_BONUS * self._typical
-        ranked += STYLE_BONUS * (self._low_poly == bool(LOW_POLY.search(prompt)))
-        ranked += COLOUR_BONUS * torch.tensor([_colour_match(wanted, entry.colours) for entry in self.entries])
-        order = ranked.argsort(descending=True, stable=True)
-        close = order[: max(1, int((ranked >= ranked[order[0]] - CLOSE).sum()))]
-        index = int(close[0] if seed == 0 else close[np.random.default_rng(seed).integers(len(close))])
-        views = in_colours(self.views(index), wanted, self.entries[index].colours)
-        return Example(views, self.entries[index].caption, float(scores[index]), STRENGTH)
+        ranked = scores + self._bonus + STYLE_BONUS * (self._low_poly == wish.low_poly)
+        ranked += COLOUR_BONUS * torch.tensor([_colour_match(wish.colours, entry.colours) for entry in self.entries])
+        if not wish.colours:
+            ranked -= self._pale
+            ranked += MATERIAL_BONUS * torch.tensor([_made_of(wish.materials, entry.colours) for entry in self.entries])
+        index = nearest(ranked, CLOSE, seed)
+        entry = self.entries[index]
+        wanted = wish.colours
+        if not wanted and wish.materials and not _made_of(wish.materials, entry.colours):
+            wanted = MATERIALS[wish.materials[0]][:1]
+        views = in_colours(self.views(index), wanted, entry.colours)
+        return Example(views, entry.caption, float(scores[index]), STRENGTH)
 
     def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
         """The example that looks most like the known views, or None if none is near enough.
@@ -220,9 +216,7 @@ class ExampleBank:
         if not len(distance) or float(distance.min()) > MAX_DISTANCE:
             return None
         ranked = distance - PROMPT_SHARE * self.similarities(prompt)
-        order = ranked.argsort(stable=True)
-        close = order[: max(1, int((ranked <= ranked[order[0]] + CLOSE / 2).sum()))]
-        index = int(close[0] if seed == 0 else close[np.random.default_rng(seed).integers(len(close))])
+        index = nearest(-ranked, CLOSE / 2, seed)
         views = in_tones(self.views(index), known)
         return Example(views, self.entries[index].caption, 1 - float(distance[index]), LIKE_STRENGTH)
 
@@ -234,30 +228,15 @@ class ExampleBank:
         return np.stack([grid[y : y + side, x : x + side] for y in (0, side) for x in (0, side)])
 
     def similarities(self, prompt: str) -> Tensor:
-        """How near each example's noun is to the prompt's, float32 [N], at most 1; 0 where the prompt has no noun.
+        """How near each example's noun is to the prompt's, float32 [N], at most 1; 0 where the prompt has no noun."""
+        return self._nouns.similarities(read_prompt(prompt))
 
-        Each word meets its nearest counterpart, and rare words count more than frequent ones.
-        """
-        rows = self._rows(prompt)
-        if not len(rows):
-            return torch.zeros(len(self.entries))
-        units, weights = _unit(rows)
-        cosines = torch.einsum("pd,ncd->npc", units, self._rows_of_all)
-        cosines = cosines.masked_fill(self._weights[:, None] == 0, -1.0)
-        covered = (cosines.amax(2) * weights).sum(1) / weights.sum()
-        said = (cosines.amax(1) * self._weights).sum(1) / self._weights.sum(1).clamp(min=1e-6)
-        return COVERED_SHARE * covered + (1 - COVERED_SHARE) * said
 
-    def _rows(self, text: str) -> Tensor:
-        """Rows of the words that are neither colours nor style, float32 [W, D]; of the colours, if there is nothing else."""
-        _, rest = split_colours(STYLE_WORDS.sub(" ", text))
-        for words in (rest, text):
-            tokens = self._tokenizer.tokenize(" ".join(word for word in words.split() if word.lower() not in NOT_NOUNS))
-            numbers = [self._tokenizer.numbers[token] for token in tokens]
-            numbers = [number for number in numbers if number >= len(SPECIAL_TOKENS)]
-            if numbers:
-                return self._table(torch.tensor(numbers)).float()
-        return torch.zeros(0, self._table.values.shape[1])
+def nearest(ranked: Tensor, close: float, seed: int) -> int:
+    """Index of the best, or of one of those that are worse by less than `close`, if the seed is not 0."""
+    order = ranked.argsort(descending=True, stable=True)
+    among = order[: max(1, int((ranked >= ranked[order[0]] - close).sum()))]
+    return int(among[0] if seed == 0 else among[np.random.default_rng(seed).integers(len(among))])
 
 
 def thumbnail(view: UInt8Array) -> UInt8Array:
@@ -313,10 +292,10 @@ def _colour_match(wanted: tuple[str, ...], colours: tuple[str, ...]) -> float:
     """Share of the wanted colours that an example has; its main colour counts in full, the others half."""
     if not wanted:
         return 0.0
-    return sum(1.0 if name == colours[:1][0] else 0.5 for name in wanted if name in colours) / len(wanted)
+    return sum(1.0 if name == colours[0] else 0.5 for name in wanted if name in colours) / len(wanted)
 
 
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit rows and their lengths, which tell how much a word says."""
-    lengths: Any = rows.norm(dim=1)
-    return rows / lengths.clamp(min=1e-6)[:, None], lengths
+def _made_of(materials: tuple[str, ...], colours: tuple[str, ...]) -> float:
+    """Whether an example has a colour of the materials asked for: 1 if it is its main one, a half if another, 0 if none is."""
+    fitting = {colour for material in materials for colour in MATERIALS[material]}
+    return 1.0 if colours and colours[0] in fitting else 0.5 if fitting & set(colours) else 0.0
