@@ -16,8 +16,8 @@ _PARTS = re.compile(
 _AMOUNT = re.compile(r"^.*\b(?:set|pair|piece|bunch|kind|sort|type|picture|group)s? of\b", re.IGNORECASE)
 _OF = re.compile(r"\bof\b", re.IGNORECASE)
 SMALL_WORDS = frozenset({
-    "a", "an", "the", "of", "with", "and", "or", "in", "on", "at", "for", "to", "by", "from", "some", "one", "two", "very", "simple",
-    "nice", "beautiful", "cute",
+    "a", "an", "the", "of", "with", "and", "or", "in", "on", "at", "for", "to", "by", "from", "some", "one", "two", "very",
+    "simple", "nice", "beautiful", "cute",
 })  # fmt: skip
 
 MATERIALS: dict[str, tuple[str, ...]] = {
