@@ -127,6 +127,11 @@ class JobFolder:
         return self.views / f"{name}.png"
 
     @property
+    def elevation(self) -> Path:
+        """The elevation that was found for the framed views, degrees: `{"elevation_deg": ...}`."""
+        return self.views / "elevation.json"
+
+    @property
     def view_paths(self) -> dict[str, Path]:
         return {name: self.view(name) for name in VIEW_NAMES}
 
@@ -142,7 +147,7 @@ class JobFolder:
         ):  # fmt: skip
             stale.unlink(missing_ok=True)
         if not keep_views:
-            for view in self.view_paths.values():
+            for view in (*self.view_paths.values(), self.elevation):
                 view.unlink(missing_ok=True)
         for folder in (self.preview, self.orbit):
             for stale in folder.glob("*.png"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from .painting import paint_views
 from .steps import JobClock, OnProgress, StepRunner
 from .types import PHASES, VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Progress, Views
 from .version import __version__
-from .views import FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
+from .views import Explain, FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
 
 if TYPE_CHECKING:
     from .reconstructor import Field
@@ -90,7 +91,11 @@ def generate(
         framed, hashes = FramedViews({}), {}
         # 1 Photos: cut out and framed, or the views that an earlier run left
         if "photos" in phases:
-            framed = yield from steps.run("photos", "Reading the photos", lambda report: frame_views(request, job, report))
+            framed = yield from steps.run(
+                "photos", "Reading the photos",
+                lambda report: frame_views(request, job, report, explainer(models, model_folder, device.name)),
+            )  # fmt: skip
+            request = at_found_elevation(request, job, framed)
         # 2 Views: those that no photo shows are painted
         if "views" in phases:
             painted = yield from steps.run(
@@ -180,6 +185,26 @@ def begin_job(request: GenerateRequest) -> JobFolder:
     except OSError as error:
         raise EngineError(f"The folder {job.path} cannot be written ({error.strerror}): choose another one.") from error
     return job
+
+
+def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
+    """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
+
+    def explain(views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
+        from .explaining import explained_db
+
+        return explained_db(models.get(folder, device), views, elevation_deg)
+
+    return explain
+
+
+def at_found_elevation(request: GenerateRequest, job: JobFolder, framed: FramedViews) -> GenerateRequest:
+    """The request for the rest of the job, with the elevation that was found for its views; also on disk."""
+    if framed.elevation_deg is None:
+        return request
+    request = replace(request, elevation_deg=framed.elevation_deg)
+    write_text(job.request, request.to_json() + "\n")
+    return request
 
 
 def encode_views(

@@ -49,6 +49,8 @@ class GenerateRequest:
         poly_budget: Never more triangles than this.
         texture_px: Side of the square albedo texture, pixels.
         elevation_deg: Elevation of the four cameras, degrees, positive up.
+        find_elevation: With photos of all four sides: look for the elevation they were taken at, `elevation_deg` being the first
+            guess. With `views_dir`: that of the earlier run, if that run looked for it.
         cutout: "auto", "alpha", "plain" (plain background) or "birefnet" (when its weights are present).
         device: "auto", "cpu", "cuda" or "mps".
         model: Folder of reconstructor weights; None for the starter weights of the package.
@@ -74,6 +76,7 @@ class GenerateRequest:
     poly_budget: int = 10_000
     texture_px: int = 1024
     elevation_deg: float = 20.0
+    find_elevation: bool = False
     cutout: str = "auto"
     device: str = "auto"
     model: str | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import PhotoError
-from .library import JobFolder, written_whole
+from .library import JobFolder, write_json, written_whole
 from .steps import OnProgress
 from .types import VIEW_NAMES, GenerateRequest
 
 UInt8Array = npt.NDArray[np.uint8]
+Explain = Callable[[Mapping[str, UInt8Array], float], float]
+"""See `photos.intake.Explain`, which would bring in OpenCV."""
 
 VIEW_PX = 512
 """Side of a framed view; views that start from an earlier run's keep their size."""
@@ -30,15 +33,23 @@ class FramedViews:
         images: uint8 [px, px, 4] RGBA, straight alpha, keyed by name; those still to be painted are missing.
         px: Their side.
         warnings: Sentences for the artist.
+        elevation_deg: Elevation of their cameras where it was found; None: as the request says.
     """
 
     images: Mapping[str, UInt8Array]
     px: int = VIEW_PX
     warnings: tuple[str, ...] = ()
+    elevation_deg: float | None = None
 
 
-def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress) -> FramedViews:
+def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, explain: Explain | None = None) -> FramedViews:
     """Step 1: the framed views that are known before anything is painted, written to the job's folder.
+
+    Args:
+        request: Says which.
+        job: Receives them, and the elevation if it is found.
+        report: Progress.
+        explain: Judges an elevation, where the request wants it found.
 
     Raises:
         PhotoError: A photo, or a view of the earlier run that is still needed, cannot be used.
@@ -48,17 +59,32 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress) ->
     from .photos.intake import prepare_views
 
     prepared = prepare_views(
-        request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report
-    )
+        request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report,
+        explain=explain if request.find_elevation else None,
+    )  # fmt: skip
     for name, image in prepared.images.items():
         write_view(job.view(name), image)
-    return FramedViews(prepared.images, VIEW_PX, prepared.warnings)
+    if prepared.elevation_deg == request.elevation_deg:
+        return FramedViews(prepared.images, VIEW_PX, prepared.warnings)
+    write_json(job.elevation, {"elevation_deg": prepared.elevation_deg})
+    return FramedViews(prepared.images, VIEW_PX, prepared.warnings, prepared.elevation_deg)
+
+
+def found_elevation(folder: Path) -> float | None:
+    """The elevation that an earlier run found for the views in a folder, degrees; None if it did not look, or kept the given."""
+    try:
+        return float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PhotoError(f"The file {folder / 'elevation.json'} cannot be read: delete it, or start from the photos.") from error
 
 
 def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report: OnProgress) -> FramedViews:
     """The views in `folder` that stay, mirrored where asked for, and photos in place of others."""
     kept = [name for name in VIEW_NAMES if name not in (*request.repaint, *request.replace)]
     images = read_views(folder, kept)
+    elevation_deg = found_elevation(folder) if request.find_elevation else None
     px = next(iter(images.values())).shape[0] if images else VIEW_PX
     warnings: tuple[str, ...] = ()
     for name in kept:
@@ -69,8 +95,9 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
 
         photos = {name: request.photos[name] for name in request.replace}
         prepared = prepare_views(
-            photos, cutout=request.cutout, view_px=px, elevation_deg=request.elevation_deg, beside=images, on_progress=report
-        )
+            photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report,
+            elevation_deg=request.elevation_deg if elevation_deg is None else elevation_deg,
+        )  # fmt: skip
         warnings = prepared.warnings
         images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
     for name, image in images.items():
@@ -79,7 +106,9 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
         elif not is_same_place(request, job):
             with written_whole(job.view(name)) as path:
                 path.write_bytes((folder / f"{name}.png").read_bytes())
-    return FramedViews({name: images[name] for name in VIEW_NAMES if name in images}, px, warnings)
+    if elevation_deg is not None and not is_same_place(request, job):
+        write_json(job.elevation, {"elevation_deg": elevation_deg})
+    return FramedViews({name: images[name] for name in VIEW_NAMES if name in images}, px, warnings, elevation_deg)
 
 
 def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:

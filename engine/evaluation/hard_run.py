@@ -93,7 +93,7 @@ def measure_kind(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh, kind: K
 
 
 def _request(setup: Evaluation, taken: PhotoSet, folder: Path) -> GenerateRequest:
-    """What an artist who changes no setting asks for; the photos are written to the folder."""
+    """What an artist asks for who does not know the elevation; the photos are written to the folder."""
     photos = {}
     for name in VIEW_NAMES:
         path = folder / f"{name}.jpg"
@@ -101,7 +101,7 @@ def _request(setup: Evaluation, taken: PhotoSet, folder: Path) -> GenerateReques
         photos[name] = str(path)
     return GenerateRequest(
         photos=photos, output_dir=str(folder / "job"), poly_budget=setup.poly_budget, texture_px=setup.texture_px,
-        elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed,
+        elevation_deg=RIG_ELEVATION_DEG, find_elevation=True, device=setup.device, model=str(setup.model_folder), seed=setup.seed,
     )  # fmt: skip
 
 

@@ -132,7 +132,8 @@ def run_steps(
     """
     job = pipeline.begin_job(request)
     with clock.part("photos"):
-        framed = frame_views(request, job, _ignore)
+        framed = frame_views(request, job, _ignore, pipeline.explainer(setup.models, setup.model_folder, setup.device))
+    request = pipeline.at_found_elevation(request, job, framed)
     if request.painted:
         with clock.part("views"):
             framed = paint_views(request, job, framed, setup.models, setup.generator_folder, setup.device, _ignore).views

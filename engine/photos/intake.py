@@ -1,4 +1,4 @@
-"""From one to four photo files to framed views, with warnings: load -> cut out -> check -> frame -> check."""
+"""From one to four photo files to framed views, with warnings: load -> cut out -> check -> balance -> frame -> check."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ import numpy.typing as npt
 from ..cameras import RIG_ELEVATION_DEG
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
+from .balance import balanced
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
-from .framing import frame_beside, frame_views, subject_box
+from .elevation import find_elevation
+from .framing import frame_beside, frame_views, is_rig, subject_box
 from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
+Explain = Callable[[Mapping[str, UInt8Array], float], float]
+"""How well views, framed for an elevation in degrees, are explained by one object seen from there: dB."""
+_SEARCH_PX = 256
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,12 @@ class PreparedViews:
     Attributes:
         images: uint8 [N, N, 4] RGBA of each view that has a photo, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
         warnings: Sentences for the artist.
+        elevation_deg: What they are framed for: the elevation that was given or, where it was looked for, found.
     """
 
     images: dict[str, UInt8Array]
     warnings: tuple[str, ...]
+    elevation_deg: float = RIG_ELEVATION_DEG
 
 
 def prepare_views(
@@ -41,6 +48,7 @@ def prepare_views(
     view_px: int = 512,
     elevation_deg: float = RIG_ELEVATION_DEG,
     beside: Mapping[str, UInt8Array] | None = None,
+    explain: Explain | None = None,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> PreparedViews:
     """Load one to four photos, cut the object out of each and bring them to one frame.
@@ -51,6 +59,8 @@ def prepare_views(
         view_px: Side of the square views.
         elevation_deg: Elevation the photos were taken at.
         beside: Framed views of other sides, uint8 [N, N, 4]: the photos are fitted to them, and become N pixels large.
+        explain: How well framed views are explained by one object seen from an elevation, dB. With it, and photos of all four
+            sides, the elevation is looked for, beginning from the given one; views framed by the rig keep that.
         on_progress: Called with the share that is done, 0..1, and a few words; an exception it raises ends the intake.
 
     Raises:
@@ -76,11 +86,23 @@ def prepare_views(
         warnings += check_photo(name, photo, cut)
         cutouts[name] = cut.rgba
     report(len(names) / (len(names) + 1), "Bringing the views to one frame")
+    cutouts = balanced(loaded, cutouts)
     others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
     if others:
         images = frame_beside(cutouts, others, elevation_deg=elevation_deg)
     else:
+        if explain is not None and len(cutouts) == len(VIEW_NAMES):
+            elevation_deg = _found_elevation(cutouts, loaded, elevation_deg, explain)
         images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
     warnings += check_views(images) + check_repeats(loaded)
     report(1.0, "The photos are framed")
-    return PreparedViews(images, tuple(dict.fromkeys(warnings)))
+    return PreparedViews(images, tuple(dict.fromkeys(warnings)), elevation_deg)
+
+
+def _found_elevation(
+    cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given_deg: float, explain: Explain
+) -> float:
+    """The elevation of four photos; that of somebody's own renders, which have a transparent ground, is as given."""
+    if all(photo[..., 3].min() < 255 for photo in photos.values()) and is_rig(cutouts, given_deg):
+        return given_deg
+    return find_elevation(lambda degrees: explain(frame_views(cutouts, _SEARCH_PX, elevation_deg=degrees), degrees), given_deg)
