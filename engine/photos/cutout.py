@@ -1,8 +1,9 @@
-"""Cut the subject out of a photo: by its own alpha, by BiRefNet if it is present, else by its plain background."""
+"""Cut the subject out of a photo: by its own alpha, by BiRefNet if it is present, by its plain background if it has one, else
+by the starter's small network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import numpy.typing as npt
 from ..errors import PhotoError, WeightsError
 from .birefnet import find_birefnet, segment_birefnet
 from .edges import soft_cut
-from .plain import segment_plain
+from .plain import PlainCut, segment_plain
+from .starter_cutout import StarterCut, find_starter_cutout, segment_starter
 
 UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 METHODS = ("auto", "alpha", "plain", "birefnet")
+SURE = 0.8
+"""Confidence of the starter's network from which its cut-outs can be used as they are."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,12 @@ class Cutout:
 
     Attributes:
         rgba: uint8 [H, W, 4], straight alpha.
-        method: "alpha", "birefnet" or "plain": what was used.
-        border_spread: For "plain": how far the background is from a smooth colour field, Lab units; else 0.
-        is_plain: For "plain": whether the background model could be trusted; else True.
+        method: "alpha", "birefnet", "plain" or "starter": what was used.
+        border_spread: For "plain" and "starter": how far the background is from a smooth colour field, Lab units; else 0.
+        is_plain: False where the background was too busy for what was used, so that the cut-out is a guess: for "plain" if it is
+            not plain, for "starter" if the confidence is below `SURE`.
         note: A sentence for the artist if another method had to stand in; else "".
+        confidence: For "starter": the overlap with the truth (intersection over union) that the network expects; else 1.
     """
 
     rgba: UInt8Array
@@ -35,6 +42,7 @@ class Cutout:
     border_spread: float = 0.0
     is_plain: bool = True
     note: str = ""
+    confidence: float = 1.0
 
 
 def has_meaningful_alpha(rgba: UInt8Array) -> bool:
@@ -58,7 +66,7 @@ def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "T
     Args:
         rgba: uint8 [H, W, 4], straight alpha.
         method: One of `METHODS`. "auto": the photo's alpha if it means something, else BiRefNet if its weights are on this
-            machine, else the plain-background method.
+            machine, else the plain-background method if the background is plain, else the starter's network.
         name: How an error message calls this photo.
 
     Raises:
@@ -76,28 +84,55 @@ def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "T
         raise PhotoError(f"{name} has no transparent background: choose another cut-out method, or save it with transparency.")
     rgb = _on_white(rgba)
     if method == "plain":
-        return _plain(rgb)
+        return _plain(rgb, segment_plain(rgb))
     folder = find_birefnet()
     if folder is None:
         if method == "auto":
-            return _plain(rgb)
+            return _offline(rgb)
         raise WeightsError("The BiRefNet weights are not on this machine: choose the automatic or the plain cut-out.")
     try:
         return _birefnet(rgb, folder)
     except WeightsError as error:
         if method == "birefnet":
             raise
-        plain = _plain(rgb)
-        return Cutout(plain.rgba, "plain", plain.border_spread, plain.is_plain, f"The plain cut-out was used: {error}")
+        stand_in = _offline(rgb)
+        used = "plain" if stand_in.method == "plain" else "starter's"
+        return replace(stand_in, note=stand_in.note or f"The {used} cut-out was used: {error}")
+
+
+def _offline(rgb: UInt8Array) -> Cutout:
+    """The plain-background method where it can be trusted, else the starter's network; the former, too, without its weights."""
+    folder = find_starter_cutout()
+    plain = segment_plain(rgb, guess=folder is None)
+    if folder is None or (plain.is_plain and not _is_implausible(plain.mask)):
+        return _plain(rgb, plain)
+    try:
+        found = segment_starter(rgb, folder)
+    except WeightsError as error:
+        return replace(_plain(rgb, plain if plain.is_plain else segment_plain(rgb)), note=f"The plain cut-out was used: {error}")
+    if plain.is_plain and (found.confidence < SURE or _is_implausible(found.mask)):
+        return _plain(rgb, plain)
+    return _starter(rgb, found, plain.border_spread)
+
+
+def _is_implausible(mask: BoolArray) -> bool:
+    """Whether a mask [h, w] is nearly nothing (but not nothing), nearly everything, or runs out on three sides of the photo."""
+    share = float(mask.mean())
+    sides = sum(float(line.mean()) > 0.1 for line in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    return 0 < share < 0.004 or share > 0.8 or sides >= 3
 
 
 def _birefnet(rgb: UInt8Array, folder: Path) -> Cutout:
     return Cutout(soft_cut(rgb, segment_birefnet(rgb, folder)), "birefnet")
 
 
-def _plain(rgb: UInt8Array) -> Cutout:
-    found = segment_plain(rgb)
+def _plain(rgb: UInt8Array, found: PlainCut) -> Cutout:
     return Cutout(soft_cut(rgb, found.mask.astype(np.float32)), "plain", found.border_spread, found.is_plain)
+
+
+def _starter(rgb: UInt8Array, found: StarterCut, border_spread: float) -> Cutout:
+    coverage = soft_cut(rgb, found.mask.astype(np.float32))
+    return Cutout(coverage, "starter", border_spread, found.confidence >= SURE, confidence=found.confidence)
 
 
 def _on_white(rgba: UInt8Array) -> UInt8Array:

@@ -31,7 +31,7 @@ class PlainCut:
     Attributes:
         mask: bool [h, w], True on the subject, at working size (longest side at most `WORK_PX`).
         border_spread: How far border colours lie from a smooth field, Lab units (90th percentile).
-        is_plain: Whether the background model could be trusted; if not, the mask is a guess from the centre.
+        is_plain: Whether the background model could be trusted; if not, the mask is a guess from the centre, or empty.
     """
 
     mask: BoolArray
@@ -39,23 +39,24 @@ class PlainCut:
     is_plain: bool
 
 
-def segment_plain(rgb: UInt8Array) -> PlainCut:
+def segment_plain(rgb: UInt8Array, *, guess: bool = True) -> PlainCut:
     """Separate the subject from a plain background.
 
     Args:
         rgb: uint8 [H, W, 3].
+        guess: Guess from the centre where the background is not plain; otherwise the mask is then all False.
 
     Returns:
         The mask at working size; all False if nothing stands out.
     """
-    small = _work_size(rgb)
+    small = work_size(rgb)
     lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
     ring = border_ring(*lab.shape[:2])
     field, inliers = _fit_field(smooth, ring)
     spread = border_spread(smooth, field, ring, inliers)
     if spread > BUSY_SPREAD:
-        return PlainCut(_from_centre(small), spread, False)
+        return PlainCut(from_centre(small) if guess else np.zeros(ring.shape, bool), spread, False)
     distance, residual = _distance(lab, smooth, field, ring & inliers)
     for _ in range(2):  # the border sees only the outskirts of a vignette: refit on all background found so far
         background = _connected_to_border(distance < 3.0) | (ring & inliers)
@@ -67,7 +68,7 @@ def segment_plain(rgb: UInt8Array) -> PlainCut:
     shade_like, darker = _shade_like(smooth, field)
     shadow = _soft_shadow(shade_like, background)
     mask = _grab_cut(distance, residual, background, shadow)
-    return PlainCut(_main_components(_open_holes(mask, distance, shade_like & (darker < 12))), spread, True)
+    return PlainCut(main_components(_open_holes(mask, distance, shade_like & (darker < 12))), spread, True)
 
 
 def border_ring(height: int, width: int) -> BoolArray:
@@ -87,7 +88,8 @@ def border_spread(lab: Float32Array, field: Float32Array, ring: BoolArray, inlie
     return float(np.percentile(distance, 67)) * (1.0 if inliers[ring].mean() > 0.5 else 1.5)
 
 
-def _work_size(rgb: UInt8Array) -> UInt8Array:
+def work_size(rgb: UInt8Array) -> UInt8Array:
+    """The photo with its longest side at most `WORK_PX`, uint8 [h, w, 3]."""
     height, width = rgb.shape[:2]
     scale = WORK_PX / max(height, width)
     if scale >= 1:
@@ -226,7 +228,7 @@ def _touching(mask: BoolArray, other: BoolArray) -> BoolArray:
     return np.asarray(hit[labels])
 
 
-def _main_components(mask: BoolArray) -> BoolArray:
+def main_components(mask: BoolArray) -> BoolArray:
     """Without specks, and without clutter at the edge when the subject stands clear of it."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
@@ -245,7 +247,7 @@ def _main_components(mask: BoolArray) -> BoolArray:
     return np.asarray(keep[labels])
 
 
-def _from_centre(rgb: UInt8Array) -> BoolArray:
+def from_centre(rgb: UInt8Array) -> BoolArray:
     """A guess for busy backgrounds: border colours are background, the middle is probably the subject."""
     height, width = rgb.shape[:2]
     labels = np.full((height, width), cv2.GC_PR_BGD, np.uint8)
@@ -256,4 +258,4 @@ def _from_centre(rgb: UInt8Array) -> BoolArray:
     cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
     mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     filled = mask | (~mask & ~_connected_to_border(~mask))
-    return _main_components(np.asarray(filled, bool))
+    return main_components(np.asarray(filled, bool))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
+from .cutout import command as cutout
 from .generator import command as generator
 from .generator import examples
 from .text import command as text
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MODELS = {
     "reconstructor": "four views to a field: stage two of the system",
+    "cutout": cutout.SUMMARY,
     "text": text.SUMMARY,
     **generator.STAGES,
     "examples": "the pictures from which painting may begin: stored, not trained",
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         model = models.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == "reconstructor":
             _add_reconstructor_arguments(model)
+        elif name == "cutout":
+            cutout.add_arguments(model)
         elif name == "text":
             text.add_arguments(model)
         elif name == "examples":
@@ -55,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.model == "reconstructor":
         return _run_reconstructor(args)
+    if args.model == "cutout":
+        return cutout.run(args, _rendered_views(args))
     others = {"text": text.run, "examples": examples.run}
     return others.get(args.model, generator.run)(args)
 
@@ -77,6 +83,12 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--export", metavar="DIR", help="at the end write the weights there as float16, as the package ships them")
     add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
     add("--rays", type=int, metavar="N", help="target rays an object (640; stage mesh 192)")
+    add("--jittered", type=float, metavar="SHARE", help="share of objects seen by jittered cameras, half of those lit")
+    add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs are spoiled as photos are")
+    add("--source-weight", type=source_weight, action="append", default=[], metavar="SOURCE=WEIGHT",
+        help="draw the objects of a source so many times as often; may be given several times")  # fmt: skip
+    add("--learning-rate", type=float, metavar="RATE", help="peak rate (1e-3; stage mesh 2e-4)")
+    add("--threads", type=int, metavar="N", help="processor threads (all)")
     add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
     add("--px", type=int, default=128, help="side of inputs and targets (%(default)s)")
     add("--limit", type=int, metavar="N", help="render and use at most the first N shards of 64 objects")
@@ -85,6 +97,21 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-bf16", action="store_true", help="keep the U-Net in float32")
     add("--compile", action="store_true", help="fuse the U-Net: slow to start, then a fifth faster (needs a C++ compiler)")
     add("--seed", type=int, default=0)
+
+
+def source_weight(text: str) -> tuple[str, float]:
+    """A source and its weight from "SOURCE=WEIGHT".
+
+    Raises:
+        argparse.ArgumentTypeError: It is something else.
+    """
+    name, _, weight = text.rpartition("=")
+    try:
+        if name and float(weight) >= 0:
+            return name, float(weight)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=WEIGHT, as in ycb=3")
 
 
 def _run_reconstructor(args: argparse.Namespace) -> int:
@@ -100,18 +127,12 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     from ..reconstructor import Reconstructor
     from .export import export_weights
     from .reconstructor import TrainConfig, Trainer, mesh_stage, train
-    from .view_cache import CacheConfig, ViewCache
+    from .view_cache import ViewCache
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
-    data, out = Path(args.data), Path(args.out)
-    views = Path(args.cache) if args.cache else out / "views"
-    cache_config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
-    _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", cache_config, args)
-    held_out = dataclasses.replace(cache_config, seed=args.seed + 1)
-    _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
-
+    out, views = Path(args.out), _rendered_views(args)
     torch.manual_seed(args.seed)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(args.threads or os.cpu_count() or 1)
     device = torch.device(choose_device(args.device).name)
     weights = Path(args.start_from) if args.start_from else out / "reconstructor"
     config = TrainConfig(minutes=args.minutes, seed=args.seed)
@@ -120,10 +141,12 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
         if not (weights / "config.json").exists():
             raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
         config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
-    batch = {key: getattr(args, key) for key in ("objects", "rays") if getattr(args, key) is not None}
+    batch = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled") if getattr(args, key) is not None}
     config = dataclasses.replace(
         config,
         max_steps=args.max_steps,
+        learning_rate=args.learning_rate or config.learning_rate,
+        source_weights=dict(args.source_weight),
         bf16=not args.no_bf16,
         compile=args.compile,
         batch=dataclasses.replace(config.batch, **batch),
@@ -149,6 +172,23 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     log.info("step %d after %.0f s; weights in %s", trainer.step, seconds, checkpoint_folder / "reconstructor")
     return 0
+
+
+def _rendered_views(args: argparse.Namespace) -> Path:
+    """The folder with the views of all objects, `train` and `validation`; what is missing is rendered.
+
+    Raises:
+        InvalidRequestError: No packs in the data folder.
+    """
+    from .view_cache import CacheConfig
+
+    data = Path(args.data)
+    views = Path(args.cache) if args.cache else Path(args.out) / "views"
+    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
+    _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", config, args)
+    held_out = dataclasses.replace(config, seed=args.seed + 1)
+    _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
+    return views
 
 
 def _render_missing(packs: list[Path], data: Path, folder: Path, config: CacheConfig, args: argparse.Namespace) -> None:

@@ -1,0 +1,139 @@
+"""Cut a subject out of a busy background with the starter's own small network, trained on rendered objects; offline.
+
+The network sees the photo at 160 px; where its subject is small it looks a second time, nearer. GrabCut then moves the doubtful
+outline to the photo's own edges. Nothing here imports torch until a photo needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import WeightsError
+from ..models import STARTER_WEIGHTS, WEIGHTS_FILE
+from .plain import main_components, work_size
+
+if TYPE_CHECKING:
+    from .cutout_network import CutoutNetwork
+
+logger = logging.getLogger(__name__)
+
+Float32Array = npt.NDArray[np.float32]
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+STARTER_CUTOUT = STARTER_WEIGHTS / "cutout"
+NEAR_SHARE = 0.7  # what the subject's longest side is of the second look's
+_SURE_SUBJECT, _SURE_BACKGROUND = 0.95, 0.05
+_OVERLAP_KEPT = 0.75  # GrabCut that leaves the network's mask by more than this has followed something else
+
+
+@dataclass(frozen=True)
+class StarterCut:
+    """What the network found.
+
+    Attributes:
+        mask: bool [h, w], True on the subject, at working size; all False if it sees none.
+        confidence: The overlap with the truth (intersection over union) that the network expects of its own mask, 0..1.
+    """
+
+    mask: BoolArray
+    confidence: float
+
+
+def find_starter_cutout() -> Path | None:
+    """The folder of the network's weights, or None if the package came without them; does not import torch."""
+    complete = (STARTER_CUTOUT / "config.json").is_file() and (STARTER_CUTOUT / WEIGHTS_FILE).is_file()
+    return STARTER_CUTOUT if complete else None
+
+
+@functools.lru_cache(maxsize=1)
+def load_starter_cutout(folder: Path) -> CutoutNetwork:
+    """The network, on the CPU and in evaluation mode; kept in memory.
+
+    Raises:
+        WeightsError: The weights cannot be read; names the folder.
+    """
+    import torch
+
+    from .cutout_network import CutoutNetwork
+
+    try:
+        network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
+    except Exception as error:  # diffusers, safetensors and json each have their own
+        logger.exception("cannot load %s", folder)
+        raise WeightsError(f"The cut-out weights in {folder} cannot be read: get them again.") from error
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:
+    """Separate the subject from any background.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        folder: As for `load_starter_cutout`.
+
+    Raises:
+        WeightsError: The network cannot be loaded.
+    """
+    small = work_size(rgb)
+    probability = subject_probability(small, load_starter_cutout(folder))
+    coarse = main_components(probability > 0.5)
+    if not coarse.any():
+        return StarterCut(coarse, 0.0)
+    kept = np.where(coarse | (probability < 0.5), probability, 1 - probability)  # clutter that was dropped is no doubt
+    confidence = float(np.minimum(kept, coarse).sum() / np.maximum(kept, coarse).sum())
+    return StarterCut(_refined(small, probability, coarse), confidence)
+
+
+def subject_probability(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array:
+    """How probably each pixel is the subject's, float32 [h, w] for uint8 [h, w, 3]: in the whole photo, then nearer."""
+    height, width = rgb.shape[:2]
+    probability = _look(rgb, network)
+    found = main_components(probability > 0.5)
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    if len(rows) == 0:
+        return probability
+    side = max(len(range(rows[0], rows[-1] + 1)), len(range(columns[0], columns[-1] + 1))) / NEAR_SHARE
+    if side > 0.9 * max(height, width) or side < 8:
+        return probability
+    middle_y, middle_x = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
+    top, left = int(np.clip(middle_y - side / 2, 0, height)), int(np.clip(middle_x - side / 2, 0, width))
+    near = np.s_[top : min(height, int(middle_y + side / 2)), left : min(width, int(middle_x + side / 2))]
+    result = probability * 0.0
+    result[near] = 0.5 * probability[near] + 0.5 * _look(rgb[near], network)
+    return result
+
+
+def _look(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array:
+    """The network's answer [h, w] for a picture and its mirror image, squeezed to its square."""
+    import torch
+
+    px = int(network.config["input_px"])
+    shrinks = max(rgb.shape[:2]) > px
+    square = cv2.resize(rgb, (px, px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    pixels = torch.from_numpy(square).permute(2, 0, 1).float() / 127.5 - 1
+    with torch.inference_mode():
+        logits = network(torch.stack([pixels, pixels.flip(-1)]))[:, 0]
+    mean = torch.stack([logits[0], logits[1].flip(-1)]).sigmoid().mean(0).numpy()
+    return np.asarray(cv2.resize(mean, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1), np.float32)
+
+
+def _refined(rgb: UInt8Array, probability: Float32Array, coarse: BoolArray) -> BoolArray:
+    """The mask moved to the photo's edges where the network is in doubt."""
+    labels = np.where(coarse, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[(probability > _SURE_SUBJECT) & coarse] = cv2.GC_FGD
+    labels[probability < _SURE_BACKGROUND] = cv2.GC_BGD
+    if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
+        return coarse
+    cv2.setRNGSeed(0)
+    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cut = main_components((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    return cut if (cut & coarse).sum() > _OVERLAP_KEPT * (cut | coarse).sum() else coarse
