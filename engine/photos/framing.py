@@ -4,7 +4,8 @@ Views that already come from the rig (an artist's own renders, or views of an ea
 photos differ in distance and aim: each is scaled and shifted so that its silhouette's bounding box is where the rig would
 see it. For a camera at eye level that is equal vertical extents and one common centre. From above, a deep object
 looks taller in the view that shows its depth; how much depends on its roundness, so a few simple solids are tried and the one
-is taken with which the silhouettes agree best. A side that no photo shows is taken to be as wide as the other.
+is taken with which the silhouettes agree best. A side that no photo shows is taken to be as wide as the other. From this first
+guess the planes that touch two silhouettes at once lead on (`tangents`), which need no solid.
 
 A photo that takes the place of one of four framed views is fitted to the others, which stay as they are.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -22,6 +24,7 @@ from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, project, rig_c2w
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .silhouettes import coherence
+from .tangents import laid_together
 
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
@@ -34,6 +37,7 @@ _RIG_COHERENCE = 0.97  # the lowest of 80 true sets of rendered views was 0.971;
 _RIG_REACH, _RIG_OFF_X, _RIG_OFF_Y = 0.6, 0.08, (-0.12, 0.2)  # of 700 renders of 175 objects, over 95 % are within each
 _CLEARLY_BETTER = 0.01  # in coherence, before a rounder solid takes the place of the box
 _COARSE_PX = 128
+_SPECK = 0.01
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,22 @@ def subject_box(rgba: UInt8Array) -> Box | None:
         enough = np.flatnonzero(counts > min(1, counts.max() - 1))  # a line of one pixel is a speck, unless all are thin
         ends += [float(enough[0]), float(enough[-1] + 1)]
     return Box(*ends)
+
+
+def without_specks(rgba: UInt8Array) -> UInt8Array:
+    """A cut-out uint8 [H, W, 4] without the parts that are below `_SPECK` of the largest: leftovers of the background."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((rgba[..., 3] >= 128).astype(np.uint8), connectivity=8)
+    if count <= 2:
+        return rgba
+    areas = stats[:, cv2.CC_STAT_AREA]
+    specks = areas < _SPECK * areas[1:].max()
+    specks[0] = False
+    if not specks.any():
+        return rgba
+    lost = cv2.dilate(specks[labels].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    result = rgba.copy()
+    result[lost & ~((labels > 0) & ~specks[labels]), 3] = 0
+    return result
 
 
 def frame_views(
@@ -213,7 +233,25 @@ def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box]
         score = float(np.mean(list(coherence(alphas, elevation_deg).values())))
         if score > best[0] + _CLEARLY_BETTER:
             best = (score, placements)
-    return best[1]
+    return _filled(cutouts, boxes, _laid_together(cutouts, boxes, best[1], elevation_deg)) if len(boxes) > 1 else best[1]
+
+
+def _laid_together(
+    cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement], elevation_deg: float
+) -> dict[str, Placement]:
+    """The placements, corrected by the planes that touch two silhouettes at once."""
+    outlines = {}
+    for name, box in boxes.items():
+        mask = (cutouts[name][..., 3] >= 128).astype(np.uint8)
+        window = mask[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
+        hull = cv2.convexHull(cv2.findNonZero(window))[:, 0].astype(np.float64) + 0.5
+        place = placements[name]
+        outlines[name] = (hull - (box.width / 2, box.height / 2)) * place.scale + (place.x, place.y)
+    moves = laid_together(outlines, elevation_deg)
+    return {
+        name: Placement(place.x + moves[name].right, place.y + moves[name].down, place.scale * moves[name].scale)
+        for name, place in placements.items()
+    }
 
 
 def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], elevation_deg: float) -> dict[str, Placement]:

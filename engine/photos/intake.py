@@ -17,7 +17,7 @@ from .balance import balanced
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
 from .elevation import find_elevation
-from .framing import frame_beside, frame_views, is_rig, subject_box
+from .framing import frame_beside, frame_views, is_rig, subject_box, without_specks
 from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -84,7 +84,7 @@ def prepare_views(
                 f"No object was found in the {name} photo {file}: use a plain background that differs in colour from the object."
             )
         warnings += check_photo(name, photo, cut)
-        cutouts[name] = cut.rgba
+        cutouts[name] = cut.rgba if cut.method == "alpha" else without_specks(cut.rgba)
     report(len(names) / (len(names) + 1), "Bringing the views to one frame")
     cutouts = balanced(loaded, cutouts)
     others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
