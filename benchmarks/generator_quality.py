@@ -110,7 +110,7 @@ def measure(
         example = bank.pick(prompt) if setting.examples else None
         start = {"strength": BLOB_STRENGTH if setting.blobs else 1.0, "object_size": size}
         if example is not None:
-            start = {"start_views": example.views, "strength": example.strength}
+            start = {"start_views": example.views, "strength": example.strength, "keep_start_detail": True}
         began = time.perf_counter()
         views = pipeline(
             prompt, num_inference_steps=setting.steps, guidance_scale=setting.guidance,

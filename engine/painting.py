@@ -118,6 +118,7 @@ def _paint_on(
         object_size=request.object_size,
         strength=start.strength,
         start_views=start.views,
+        keep_start_detail=True,
         callback_on_step_end=after_step,
     )
     return generator, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}

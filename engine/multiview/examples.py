@@ -26,12 +26,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..types import VIEW_NAMES
-from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab, to_rgb
+from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab
+from .lookalikes import choose, outline_distances
 from .nouns import Kin, NounIndex
 from .prompts import LOW_POLY, MATERIALS, read_prompt
 from .text.encoder import StarterTextEncoder, TokenTable
 from .text.tokenizer import StarterTokenizer
+from .unseen_views import unseen_views
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -53,18 +54,14 @@ CLOSE = 0.04
 STRENGTH = 0.06
 """Level of noise at which the denoiser takes over. From further up, the shipped one loses the object."""
 
-LIKE_STRENGTH = 0.1
-"""The same where views are known: an object that looks alike from one side may differ from the others."""
+LIKE_STRENGTH = 0.06
+"""The same where views are known."""
 
-MAX_DISTANCE = 0.3
+MAX_DISTANCE = 0.4
 """Above it no example looks enough like the known views, and painting begins from blobs."""
 
 PROMPT_SHARE = 0.25
 """What a prompt of the same words takes off the distance."""
-
-THUMBNAIL_PX = 10
-CHANNEL_WEIGHTS = np.array((0.08, 0.08, 0.08, 0.76), np.float32)
-"""Of red, green, blue and alpha in a distance: the outline says most, and colours are brought over afterwards."""
 
 MAIN_SHARE = 0.12
 """Share of an object's pixels that a colour needs to be the one that is replaced."""
@@ -207,18 +204,13 @@ class ExampleBank:
             prompt: What the object is; may be empty.
             seed: 0 takes the nearest; others choose among those that are about as near.
         """
-        columns = [VIEW_NAMES.index(name) for name in known]
-        seen = np.stack([thumbnail(view) for view in known.values()]).astype(np.float32) / 255
-        stored = self.thumbnails[:, columns].astype(np.float32) / 255
-        covered = np.maximum(seen[None, ..., 3], stored[..., 3])
-        away = (np.abs(seen - stored) * CHANNEL_WEIGHTS).sum(-1) * covered
-        distance = torch.from_numpy(away.sum((1, 2, 3)) / covered.sum((1, 2, 3)).clip(1e-6))
+        distance = outline_distances(self.thumbnails, known)
         if not len(distance) or float(distance.min()) > MAX_DISTANCE:
             return None
-        ranked = distance - PROMPT_SHARE * self.similarities(prompt)
-        index = nearest(-ranked, CLOSE / 2, seed)
-        views = in_tones(self.views(index), known)
-        return Example(views, self.entries[index].caption, 1 - float(distance[index]), LIKE_STRENGTH)
+        ranked = distance - PROMPT_SHARE * self.similarities(prompt).numpy()
+        found = choose(self.thumbnails, known, ranked, CLOSE, seed)
+        views = unseen_views(self.views(found.index), known, found.is_round)
+        return Example(views, self.entries[found.index].caption, 1 - float(distance[found.index]), LIKE_STRENGTH)
 
     def views(self, index: int) -> UInt8Array:
         """The four views of an example, uint8 [4, S, S, 4], straight alpha."""
@@ -237,25 +229,6 @@ def nearest(ranked: Tensor, close: float, seed: int) -> int:
     order = ranked.argsort(descending=True, stable=True)
     among = order[: max(1, int((ranked >= ranked[order[0]] - close).sum()))]
     return int(among[0] if seed == 0 else among[np.random.default_rng(seed).integers(len(among))])
-
-
-def thumbnail(view: UInt8Array) -> UInt8Array:
-    """A view [S, S, 4] from afar, premultiplied, uint8 [THUMBNAIL_PX, THUMBNAIL_PX, 4]."""
-    alpha = view[..., 3:].astype(np.uint16)
-    premultiplied = np.concatenate([(view[..., :3] * alpha // 255).astype(np.uint8), view[..., 3:]], -1)
-    bands = [Image.fromarray(premultiplied[..., band]) for band in range(4)]  # bands alone: Pillow would premultiply once more
-    return np.stack([np.asarray(band.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)) for band in bands], -1)
-
-
-def in_tones(views: UInt8Array, known: Mapping[str, UInt8Array]) -> UInt8Array:
-    """Views [4, S, S, 4] with their mean colour (Lab) moved to that of the known views; alpha as it was."""
-    own = np.concatenate([views[VIEW_NAMES.index(name)].reshape(-1, 4) for name in known])
-    aim = np.concatenate([view.reshape(-1, 4) for view in known.values()])
-    if not ((own[:, 3] >= 128).any() and (aim[:, 3] >= 128).any()):
-        return views
-    means = [to_lab(colours[colours[:, 3] >= 128][None, :, :3])[0].mean(0) for colours in (own, aim)]
-    strip = np.ascontiguousarray(views[..., :3].reshape(-1, views.shape[2], 3))
-    return np.concatenate([to_rgb(to_lab(strip) + (means[1] - means[0])).reshape(views[..., :3].shape), views[..., 3:]], -1)
 
 
 def in_colours(views: UInt8Array, wanted: tuple[str, ...], colours: tuple[str, ...]) -> UInt8Array:

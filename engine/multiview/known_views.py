@@ -16,6 +16,9 @@ from .grid import grid_to_views, views_to_grid
 
 UInt8Array = npt.NDArray[np.uint8]
 
+KEPT_COLOUR, KEPT_ALPHA = 0.06, 0.3
+"""Changes of an image in -1..1 up to these are the autoencoder's and the denoiser's noise rather than painting."""
+
 ALPHA_MARGIN = 0.02
 """Painted alpha this close to 0 or 1 is taken to mean 0 or 1."""
 
@@ -117,6 +120,25 @@ def image_to_views(image: Tensor) -> UInt8Array:
 
     opaque = _as_bytes(torch.cat([views, torch.ones_like(views[:, :1])], 1))
     return np.stack([cut_out(view, "plain") for view in opaque])
+
+
+def keep_detail(start: Tensor, through: Tensor, painted: Tensor) -> Tensor:
+    """A start image with what painting has changed in it, and without what the autoencoder alone does to it.
+
+    Small changes are dropped and others made smaller by as much (soft thresholding, Donoho 1995): even surfaces stay even.
+
+    Args:
+        start: float32 [1, 3 or 4, H, H] in -1..1.
+        through: Of the same shape: the start image, encoded and decoded.
+        painted: Of the same shape: what the painted latents decode to.
+
+    Returns:
+        float32 of the same shape.
+    """
+    least = torch.full((1, start.shape[1], 1, 1), KEPT_COLOUR)
+    least[:, 3:] = KEPT_ALPHA
+    change = painted - through
+    return start + change.sign() * (change.abs() - least.to(change)).clamp(min=0)
 
 
 def paste(views: UInt8Array, known_views: Mapping[str, UInt8Array]) -> FourViewOutput:

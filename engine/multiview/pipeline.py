@@ -25,6 +25,7 @@ from .known_views import (
     check_start_views,
     check_views,
     image_to_views,
+    keep_detail,
     paste,
     stack_views,
     views_to_image,
@@ -132,6 +133,7 @@ class FourViewPipeline(SavedPipeline):
         start_views: UInt8Array | None = None,
         callback_on_step_end: StepCallback | None = None,
         guidance_rescale: float = 0.0,
+        keep_start_detail: bool = False,
     ) -> FourViewOutput:
         """Paint the views that are not known.
 
@@ -151,6 +153,8 @@ class FourViewPipeline(SavedPipeline):
                 step; may return a mapping with other "latents", and may raise, which cancels. `decode_views` makes a preview
                 of "predicted_latents".
             guidance_rescale: Share (0..1) of the spread that guidance adds to be taken away again.
+            keep_start_detail: Whether `start_views` are changed only where painting changes them much, and not by going through
+                the autoencoder. Of use with little strength.
 
         Raises:
             InvalidRequestError: An argument is out of range; the text is one sentence for the artist.
@@ -173,7 +177,10 @@ class FourViewPipeline(SavedPipeline):
             # 6. Denoise
             latents = self.denoise(start, noise, known, timesteps, guidance, generator, callback_on_step_end)
             # 7. Decode
-            views = self.decode_views(latents)
+            image = self.decode_latents(latents)
+            if start_views is not None and keep_start_detail:
+                image = keep_detail(views_to_image(start_views, self.image_channels).to(image), self.decode_latents(start), image)
+            views = image_to_views(image)
             # 8. Put the known views back
             return paste(views, known_views)
         finally:

@@ -14,7 +14,8 @@ from PIL import Image
 from tetraview.engine.errors import WeightsError
 from tetraview.engine.multiview.colours import NAMED_COLOURS, alike, nearest_names, split_colours
 from tetraview.engine.multiview.configs import random_text_encoder, spelling_tokenizer
-from tetraview.engine.multiview.examples import Entry, ExampleBank, in_colours, thumbnail
+from tetraview.engine.multiview.examples import Entry, ExampleBank, in_colours
+from tetraview.engine.multiview.lookalikes import thumbnail
 
 NOUNS = ("armchair", "sofa", "truck", "cactus", "pot")
 PX = 16
@@ -87,6 +88,39 @@ def test_similarity_is_one_for_the_same_words(bank):
     assert 0.8 < bank.similarities("a pot cactus")[3] < 0.99  # a cactus beside a pot is not a pot for one
 
 
+def made(words, *entries: Entry, kin=None) -> ExampleBank:
+    """A bank of these entries, all with the same picture."""
+    tokenizer, encoder = words
+    views = picture("green", 6)
+    thumbnails = np.stack([[thumbnail(view) for view in views]] * len(entries))
+    return ExampleBank(list(entries), [webp(views)] * len(entries), thumbnails, tokenizer, encoder.table, kin)
+
+
+def test_a_word_finds_its_kin(words):
+    entries = Entry("a", "a pot", "pot", (), 0.5), Entry("b", "a truck", "truck", (), 0.5)
+    assert made(words, *entries).pick("a lorry") is None
+    assert made(words, *entries, kin={"lorry": {"truck": 0.9}}).pick("a lorry").caption == "a truck"
+
+
+def test_a_material_prefers_its_colours_and_is_painted_if_none_has_them(words):
+    blue, brown = Entry("a", "a blue pot", "pot", ("blue",), 0.8), Entry("b", "a brown pot", "pot", ("brown",), 0.5)
+    assert made(words, blue, brown).pick("a pot").caption == "a blue pot"
+    assert made(words, blue, brown).pick("a wooden pot").caption == "a brown pot"
+    assert main_colour(made(words, Entry("a", "a green pot", "pot", ("green",), 0.5)).pick("a wooden pot").views) == "brown"
+
+
+def test_what_is_white_on_white_comes_last_unless_it_is_painted(words):
+    pale = Entry("a", "a white pot", "pot", ("white",), 0.9, contrast=0.05, detail=0.5)
+    plain = Entry("b", "a gray pot", "pot", ("gray",), 0.5, contrast=0.5, detail=0.5)
+    assert made(words, pale, plain).pick("a pot").caption == "a gray pot"
+    assert made(words, pale, plain).pick("a green pot").caption == "a white pot"
+
+
+def test_detail_counts_a_little(words):
+    flat, full = (Entry(name, f"a {name} pot", "pot", (), 0.5, detail=detail) for name, detail in (("flat", 0.0), ("full", 1.0)))
+    assert made(words, flat, full).pick("a pot").caption == "a full pot"
+
+
 def test_the_views_come_in_the_colour_asked_for(bank):
     example = bank.pick("a teal sofa")
     assert main_colour(example.views) == "teal"
@@ -103,17 +137,20 @@ def test_the_seed_chooses_among_the_close_ones_only(bank):
 @pytest.mark.parametrize("index", range(5))
 def test_known_views_find_what_looks_like_them(bank, index):
     """Whatever its colour, the outline decides; the colour comes over to the views that are to be painted."""
-    known = {"front": bank.views(index)[0].copy()}
+    known = {name: view.copy() for name, view in zip(("front", "right"), bank.views(index), strict=False)}
     solid = known["front"][..., 3] > 0
-    known["front"][solid, :3] = NAMED_COLOURS["teal"]
+    for view in known.values():
+        view[solid, :3] = NAMED_COLOURS["teal"]
     example = bank.like(known)
     assert example.caption == bank.entries[index].caption
-    assert (example.views[..., 3] == bank.views(index)[..., 3]).all()
-    assert np.abs(example.views[2][solid][:, :3].astype(float).mean(0) - NAMED_COLOURS["teal"]).max() < 25
+    assert (example.views[0] == known["front"]).all()
+    behind = example.views[2]
+    assert (behind[..., 3] == known["front"][:, ::-1, 3]).all()
+    assert np.abs(behind[behind[..., 3] > 0][:, :3].astype(float).mean(0) - NAMED_COLOURS["teal"]).max() < 25
 
 
 def test_a_prompt_decides_between_like_outlines(bank):
-    between = {"front": picture("beige", 8)[0]}  # as wide as neither "c" (7) nor "d" (9)
+    between = {"front": picture("beige", 8)[0], "right": picture("beige", 8)[1]}  # as wide as neither "c" (7) nor "d" (9)
     assert bank.like(between, "a sofa").caption == "a blue sofa"
     assert bank.like(between, "a cactus pot").caption == "a green cactus pot"
 
@@ -170,6 +207,15 @@ def test_light_and_shade_of_one_surface_are_painted_together():
     seeds = np.zeros((4, 8), bool)
     seeds[:, :4] = True
     assert (alike(texture, seeds) == (texture[..., 0] > 100)).all()
+
+
+def test_a_surface_is_painted_whole_and_what_is_less_colourful_stays():
+    """One hue, light and dark, and a brownish stem of about the same hue."""
+    texture = np.zeros((4, 9, 3), np.uint8)
+    texture[:, :3], texture[:, 3:6], texture[:, 6:] = (240, 130, 30), (110, 58, 12), (92, 78, 62)
+    seeds = np.zeros((4, 9), bool)
+    seeds[:, :3] = True
+    assert (alike(texture, seeds) == (np.arange(9) < 6)).all()
 
 
 def test_colour_words():

@@ -12,6 +12,7 @@ from tetraview.engine.errors import InvalidRequestError, WeightsError
 from tetraview.engine.multiview.configs import starter_autoencoder, starter_components, starter_unet, tiny_components
 from tetraview.engine.multiview.denoising import set_timesteps
 from tetraview.engine.multiview.grid import grid_to_views
+from tetraview.engine.multiview.known_views import KEPT_ALPHA, KEPT_COLOUR, keep_detail
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.types import VIEW_NAMES
 
@@ -168,6 +169,31 @@ def test_object_size_and_start_views_matter_below_full_strength(starter: FourVie
     assert not np.array_equal(paint(starter, start_views=views, strength=0.5), small)
     # the starter's noisiest step is noise alone: nothing of the start image is left in it
     assert np.array_equal(paint(starter, object_size=0.2), paint(starter, object_size=0.9))
+
+
+def test_the_start_keeps_its_detail_where_painting_changes_little(starter: FourViewPipeline) -> None:
+    """An untrained autoencoder loses all detail: only what is asked to be kept is still there."""
+    views = np.stack([random_view(starter.view_px, seed) for seed in range(4)])
+    views[..., 3] = 255
+
+    def away(**options) -> float:
+        painted = paint(starter, start_views=views, strength=0.02, **options)
+        return float(np.abs(painted.astype(float) - views)[..., :3].mean())
+
+    assert away(keep_start_detail=True) < 0.5 * away()
+    assert np.array_equal(paint(starter, keep_start_detail=True), paint(starter))  # blobs are not kept
+
+
+def test_small_changes_are_noise_and_large_ones_are_painting() -> None:
+    start, through = torch.full((1, 4, 2, 2), 0.5), torch.full((1, 4, 2, 2), 0.1)
+    painted = through.clone()
+    painted[..., 0, 0] += KEPT_COLOUR / 2
+    painted[..., 0, 1] += 1.0
+    painted[..., 1, 0] -= 1.0
+    kept = keep_detail(start, through, painted)
+    assert torch.equal(kept[..., 0, 0], start[..., 0, 0]) and torch.equal(kept[..., 1, 1], start[..., 1, 1])
+    assert torch.allclose(kept[0, :, 0, 1], torch.tensor([1.5 - KEPT_COLOUR] * 3 + [1.5 - KEPT_ALPHA]))
+    assert torch.allclose(kept[0, :, 1, 0], torch.tensor([-0.5 + KEPT_COLOUR] * 3 + [-0.5 + KEPT_ALPHA]))
 
 
 def test_little_strength_stays_near_the_start(starter: FourViewPipeline) -> None:

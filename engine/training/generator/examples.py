@@ -24,7 +24,8 @@ from scipy import ndimage
 from ...dataset.packs import read_metas
 from ...errors import InvalidRequestError
 from ...multiview.colours import NAMED_COLOURS, to_lab
-from ...multiview.examples import CAPTIONS_FILE, FOLDER, KIN_FILE, PICTURES_FILE, thumbnail
+from ...multiview.examples import CAPTIONS_FILE, FOLDER, KIN_FILE, PICTURES_FILE
+from ...multiview.lookalikes import thumbnail
 from ...multiview.text.tokenizer import StarterTokenizer
 from .grid_cache import UNLIT, GridCache
 from .kinship import WordNet, kin_of

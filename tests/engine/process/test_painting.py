@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
 from tetraview.engine.library import JobFolder, TimingHistory
 from tetraview.engine.models import STARTER_GENERATOR, ModelCache
-from tetraview.engine.multiview.examples import thumbnail
+from tetraview.engine.multiview.lookalikes import thumbnail
 from tetraview.engine.painting import paint_views
 from tetraview.engine.photos.intake import prepare_views
 from tetraview.engine.pipeline import generate
