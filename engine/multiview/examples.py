@@ -204,12 +204,16 @@ class ExampleBank:
             prompt: What the object is; may be empty.
             seed: 0 takes the nearest; others choose among those that are about as near.
         """
+        from ..photos.framing import resized
+
         distance = outline_distances(self.thumbnails, known)
         if not len(distance) or float(distance.min()) > MAX_DISTANCE:
             return None
         ranked = distance - PROMPT_SHARE * self.similarities(prompt).numpy()
         found = choose(self.thumbnails, known, ranked, CLOSE, seed)
-        views = unseen_views(self.views(found.index), known, found.is_round)
+        px = next(iter(known.values())).shape[0]
+        example = np.stack([resized(view, px) for view in self.views(found.index)])
+        views = unseen_views(example, known, found.is_round)
         return Example(views, self.entries[found.index].caption, 1 - float(distance[found.index]), LIKE_STRENGTH)
 
     def views(self, index: int) -> UInt8Array:

@@ -29,8 +29,8 @@ MAX_STRETCH = 1.6
 HEIGHT_SPREAD, COLOUR_SPREAD = 0.03, 14.0
 """How far apart, in heights of the object and in Lab units, two places may be and still be counted as alike."""
 
-SAMPLES = 1000
-"""Places of the known views that are compared, at most."""
+SAMPLES, BLOCK = 1000, 8192
+"""Places of the known views that are compared, at most, and places of the others at a time."""
 
 OWN_DETAIL = 0.5
 """How much of its own detail an example keeps on top of the photo's colours."""
@@ -127,16 +127,25 @@ def recolour(view: UInt8Array, fronts: list[UInt8Array], photos: list[UInt8Array
     own = to_lab(view[..., :3])[solid]
     keys = np.concatenate([their / COLOUR_SPREAD, height[:, None] / HEIGHT_SPREAD], 1)
     asked = np.concatenate([own / COLOUR_SPREAD, (np.nonzero(solid)[0] / side / HEIGHT_SPREAD).astype(np.float32)[:, None]], 1)
+    colours = np.concatenate(
+        [_by_analogy(asked[i : i + BLOCK], own[i : i + BLOCK], keys, their, aim) for i in range(0, len(own), BLOCK)]
+    )
+    lab = to_lab(view[..., :3])
+    lab[solid] = colours
+    return np.concatenate([to_rgb(lab), view[..., 3:]], -1)
+
+
+def _by_analogy(asked: FloatArray, own: FloatArray, keys: FloatArray, their: FloatArray, aim: FloatArray) -> FloatArray:
+    """Lab colours [P, 3] of places with features [P, D] and own colours, by samples with features [K, D], their colours and the
+    photos' [K, 3]."""
     squared = (asked**2).sum(1)[:, None] + (keys**2).sum(1)[None] - 2 * asked @ keys.T  # [P, K]
     weights = np.exp(-0.5 * (squared - squared.min(1, keepdims=True)))
     groups = nearest_names(to_rgb(aim[None]))[0]  # of one name, so that two colours do not run into one another
     shares = weights @ (groups[:, None] == np.unique(groups)).astype(np.float32)
     weights *= np.unique(groups)[shares.argmax(1)][:, None] == groups
     weights /= weights.sum(1, keepdims=True)
-    colours = weights @ aim + OWN_DETAIL * (own - weights @ their)
-    lab = to_lab(view[..., :3])
-    lab[solid] = colours
-    return np.concatenate([to_rgb(lab), view[..., 3:]], -1)
+    colours: FloatArray = weights @ aim + OWN_DETAIL * (own - weights @ their)
+    return colours
 
 
 def behind(view: UInt8Array, photo: UInt8Array, fitted: UInt8Array, fitted_front: UInt8Array) -> UInt8Array:

@@ -149,6 +149,12 @@ def test_known_views_find_what_looks_like_them(bank, index):
     assert np.abs(behind[behind[..., 3] > 0][:, :3].astype(float).mean(0) - NAMED_COLOURS["teal"]).max() < 25
 
 
+def test_known_views_may_be_larger_than_the_examples(bank):
+    known = {"front": bank.views(2)[0].repeat(4, 0).repeat(4, 1)}
+    example = bank.like(known)
+    assert example.views.shape == (4, 4 * PX, 4 * PX, 4) and (example.views[0] == known["front"]).all()
+
+
 def test_a_prompt_decides_between_like_outlines(bank):
     between = {"front": picture("beige", 8)[0], "right": picture("beige", 8)[1]}  # as wide as neither "c" (7) nor "d" (9)
     assert bank.like(between, "a sofa").caption == "a blue sofa"
