@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from tetraview.engine.errors import EngineError
 from tetraview.engine.training.generator.examples import contrast, describe, detail, typicality, write_kin
-from tetraview.engine.training.generator.kinship import COMPOUND, DEFINED, NARROWER, SAME, SIBLING, WordNet, kin_of, singulars
+from tetraview.engine.training.generator.kinship import (
+    BROADER,
+    COMPOUND,
+    DEFINED,
+    NARROWER,
+    RARE_SENSE,
+    SAME,
+    SIBLING,
+    WordNet,
+    kin_of,
+    singulars,
+)
 
 ANIMAL, ARTIFACT, PLANT = 5, 6, 20
 SYNSETS = (  # key, file, words, wider, definition
@@ -23,9 +34,30 @@ SYNSETS = (  # key, file, words, wider, definition
     (8, PLANT, ["mushroom"], [7], "an edible fungus"),
     (9, PLANT, ["toadstool"], [7], "a poisonous one, other than a mushroom"),
     (10, 9, ["chest"], [], "part of the day of a body"),
+    (12, ANIMAL, ["dog"], [], "a beast that barks"),
+    (13, 18, ["dog"], [], "a man"),
+    (14, 18, ["dog"], [], "a bad man"),
+    (15, 13, ["sausage", "dog"], [], "a thing to eat"),
+    (16, ANIMAL, ["hound", "cur"], [12], "a dog that hunts"),
     (11, ANIMAL, ["Rhinoceros_unicornis", "rhino"], [], "a beast"),
 )
-VOCABULARY = {"tool", "ax", "axe", "hatchet", "saw", "chest", "treasure", "fungus", "mushroom", "toad", "##stool", "rhino"}
+VOCABULARY = {
+    "tool",
+    "ax",
+    "axe",
+    "hatchet",
+    "saw",
+    "chest",
+    "treasure",
+    "fungus",
+    "mushroom",
+    "toad",
+    "##stool",
+    "rhino",
+    "dog",
+    "hound",
+    "sausage",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +86,12 @@ def test_kin_and_how_near_they_are(wordnet):
     assert kin["treasure chest"] == {"chest": COMPOUND}
     assert SAME > kin["tool"]["axe"] > SIBLING
     assert not {"axe", "mushroom", "chest"} & set(kin)
+
+
+def test_a_rare_meaning_counts_less(wordnet):
+    kin = kin_of(["sausage", "hound"], wordnet, VOCABULARY)
+    assert kin["dog"]["sausage"] == pytest.approx(SAME * RARE_SENSE**2, abs=0.005)
+    assert kin["dog"]["hound"] == BROADER[0]
 
 
 def test_a_plural_has_the_kin_of_its_singular(wordnet):

@@ -27,8 +27,9 @@ DEFINED = 0.72
 COMPOUND = 0.95
 """How near a compound is to its last word, if it is a kind of it: "treasure chest" to "chest"."""
 
-LATER_SENSE = 0.98
-"""What each earlier meaning of a word takes off the later ones."""
+LATER_SENSE, RARE_SENSE = 0.98, 0.95
+"""What each earlier meaning of a word takes off the later ones; what each takes off the third and later ones besides: a dog is
+also a sausage, but hardly ever."""
 
 FAMILY, KINDS = 40, 250
 """Words under one wider word beyond which they are not siblings, and beyond which a wider word says too little to be used."""
@@ -84,12 +85,16 @@ class WordNet:
                 fields = line.split()
                 self._senses[fields[0].replace("_", " ")] = fields[-int(fields[2]) :]
 
+    def senses(self, word: str) -> list[str]:
+        """Keys of all meanings of a word, the most usual first."""
+        return self._senses.get(word, [])
+
     def seen(self, word: str) -> list[tuple[str, float]]:
         """Meanings of a word that one can see, with what is left of each after the earlier ones; else of its singular."""
         for form in (word, *singulars(word)):
             found = [
-                (key, LATER_SENSE**rank)
-                for rank, key in enumerate(self._senses.get(form, ()))
+                (key, LATER_SENSE**rank * rare(rank))
+                for rank, key in enumerate(self.senses(form))
                 if self.meanings[key].file in ANY_SENSE or (rank == 0 and self.meanings[key].file in FIRST_SENSE)
             ]
             if found:
@@ -148,7 +153,8 @@ def kin_of(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict
                     most = PIECES_IF_NEAR if near in (SAME, DEFINED) else PIECES
                     if any(count_pieces(part, vocabulary) > most for part in lemma.split()):
                         continue
-                    score = near * left if any(other == sense for sense, _ in wordnet.seen(lemma)) else 0.0
+                    ranks = [rank for rank, sense in enumerate(wordnet.senses(lemma)) if sense == other]
+                    score = near * left * rare(ranks[0]) if ranks else 0.0
                     if lemma.endswith(f" {noun}") and score >= NARROWER[-1] * LATER_SENSE**4:
                         score = COMPOUND
                     if score > found[lemma].get(noun, 0.0):
@@ -158,6 +164,11 @@ def kin_of(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict
         for lemma, nouns_of in sorted(found.items())
         if nouns_of
     }
+
+
+def rare(rank: int) -> float:
+    """What is left of a word's meaning of this rank, beginning at 0, for being rare."""
+    return RARE_SENSE ** max(0, rank - 1)
 
 
 def singulars(word: str) -> list[str]:
