@@ -92,6 +92,10 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
         help=f"how far above the object's middle the camera stood, degrees (default {DEFAULTS.elevation_deg:g})",
     )  # fmt: skip
     how.add_argument(
+        "--find-elevation", action="store_true",
+        help="with four photos: find that elevation, beginning from the stated one",
+    )  # fmt: skip
+    how.add_argument(
         "--cutout", choices=("auto", "alpha", "plain", "birefnet"), default=DEFAULTS.cutout,
         help="how the object is cut out: by the photo's transparency, from a plain background, by BiRefNet (default auto)",
     )  # fmt: skip
@@ -126,6 +130,7 @@ def build_request(args: argparse.Namespace, photos: Mapping[str, str], prompt: s
         poly_budget=args.poly_budget,
         texture_px=args.texture,
         elevation_deg=args.elevation,
+        find_elevation=args.find_elevation,
         cutout=args.cutout,
         device=args.device,
         model=str(Path(args.model).absolute()) if args.model else None,

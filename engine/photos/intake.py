@@ -24,6 +24,9 @@ UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[Mapping[str, UInt8Array], float], float]
 """How well views, framed for an elevation in degrees, are explained by one object seen from there: dB."""
 _SEARCH_PX = 256
+_ELEVATION_FOUND = (
+    "The photos look as if taken from {:.0f} degrees above, not from {:g}, and were used so: state the elevation if you know it."
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ def prepare_views(
         images = frame_beside(cutouts, others, elevation_deg=elevation_deg)
     else:
         if explain is not None and len(cutouts) == len(VIEW_NAMES):
-            elevation_deg = _found_elevation(cutouts, loaded, elevation_deg, explain)
+            given_deg, elevation_deg = elevation_deg, _found_elevation(cutouts, loaded, elevation_deg, explain)
+            if elevation_deg != given_deg:
+                warnings.append(_ELEVATION_FOUND.format(elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
     warnings += check_views(images) + check_repeats(loaded)
     report(1.0, "The photos are framed")

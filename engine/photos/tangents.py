@@ -65,7 +65,7 @@ def laid_together(outlines: Mapping[str, Float64Array], elevation_deg: float) ->
             touch += [first.max() - second.max(), first.min() - second.min()]
         return np.concatenate([np.array(touch) / tan / _TOUCH_SD, unknown.ravel()])
 
-    solved = least_squares(residuals, np.zeros(len(names) * len(_USUAL)), loss="soft_l1", max_nfev=10).x
+    solved = least_squares(residuals, np.zeros(len(names) * len(_USUAL)), loss="soft_l1", max_nfev=20).x
     moves = solved.reshape(len(names), -1) * _USUAL
     return {name: Move(float(np.exp(m[0])), float(m[1]), float(m[2])) for name, m in zip(names, moves, strict=True)}
 
