@@ -26,8 +26,14 @@ from tetraview.engine.dataset.packs import load_objects
 from tetraview.engine.dataset.render import render_views
 from tetraview.engine.evaluation.busy_backgrounds import CROWD, KINDS, PLAIN, busy_photo
 from tetraview.engine.photos.cutout import cut_out_with_facts
-from tetraview.engine.photos.plain import from_centre, main_components, segment_plain, work_size
-from tetraview.engine.photos.starter_cutout import STARTER_CUTOUT, load_starter_cutout, segment_starter, subject_probability
+from tetraview.engine.photos.plain import from_centre, segment_plain, work_size
+from tetraview.engine.photos.starter_cutout import (
+    STARTER_CUTOUT,
+    load_starter_cutout,
+    main_parts,
+    segment_starter,
+    subject_probability,
+)
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -69,7 +75,7 @@ def ways(weights: Path) -> dict[str, Callable[[UInt8Array], BoolArray]]:
     return {
         "centre": lambda rgb: from_centre(work_size(rgb)),
         "plain": lambda rgb: segment_plain(rgb).mask,
-        "network": lambda rgb: main_components(subject_probability(work_size(rgb), network) > 0.5),
+        "network": lambda rgb: main_parts(subject_probability(work_size(rgb), network)),
         "refined": lambda rgb: segment_starter(rgb, weights).mask,
         "auto": lambda rgb: (
             cut_out_with_facts(np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]), "auto").rgba[..., 3] > 127

@@ -110,7 +110,7 @@ def _offline(rgb: UInt8Array) -> Cutout:
         found = segment_starter(rgb, folder)
     except WeightsError as error:
         return replace(_plain(rgb, plain if plain.is_plain else segment_plain(rgb)), note=f"The plain cut-out was used: {error}")
-    if plain.is_plain and (found.confidence < SURE or _is_implausible(found.mask)):
+    if plain.is_plain and (found.confidence == 0 or (found.confidence < SURE and _is_implausible(found.mask))):
         return _plain(rgb, plain)
     return _starter(rgb, found, plain.border_spread)
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from ..errors import WeightsError
 from ..models import STARTER_WEIGHTS, WEIGHTS_FILE
-from .plain import main_components, work_size
+from ..weights_registry import check_shipped
+from .plain import work_size
 
 if TYPE_CHECKING:
     from .cutout_network import CutoutNetwork
@@ -31,8 +32,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 STARTER_CUTOUT = STARTER_WEIGHTS / "cutout"
 NEAR_SHARE = 0.7  # what the subject's longest side is of the second look's
-_SURE_SUBJECT, _SURE_BACKGROUND = 0.95, 0.05
-_OVERLAP_KEPT = 0.75  # GrabCut that leaves the network's mask by more than this has followed something else
+_SURE_SUBJECT, _SURE_BACKGROUND = 0.98, 0.02
+_OVERLAP_KEPT = 0.5  # GrabCut that leaves the network's mask by more than this has followed something else
+_PART = 0.15  # of the largest part: a smaller separate part is no part of the subject
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,13 @@ def load_starter_cutout(folder: Path) -> CutoutNetwork:
     """The network, on the CPU and in evaluation mode; kept in memory.
 
     Raises:
-        WeightsError: The weights cannot be read; names the folder.
+        WeightsError: The weights cannot be read, or are not what ships; names them.
     """
     import torch
 
     from .cutout_network import CutoutNetwork
 
+    check_shipped([folder / WEIGHTS_FILE])
     try:
         network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
@@ -85,7 +88,7 @@ def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:
     """
     small = work_size(rgb)
     probability = subject_probability(small, load_starter_cutout(folder))
-    coarse = main_components(probability > 0.5)
+    coarse = main_parts(probability)
     if not coarse.any():
         return StarterCut(coarse, 0.0)
     kept = np.where(coarse | (probability < 0.5), probability, 1 - probability)  # clutter that was dropped is no doubt
@@ -97,7 +100,7 @@ def subject_probability(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array
     """How probably each pixel is the subject's, float32 [h, w] for uint8 [h, w, 3]: in the whole photo, then nearer."""
     height, width = rgb.shape[:2]
     probability = _look(rgb, network)
-    found = main_components(probability > 0.5)
+    found = main_parts(probability)
     rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
     if len(rows) == 0:
         return probability
@@ -110,6 +113,25 @@ def subject_probability(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array
     result = probability * 0.0
     result[near] = 0.5 * probability[near] + 0.5 * _look(rgb[near], network)
     return result
+
+
+def main_parts(probability: Float32Array) -> BoolArray:
+    """Where [h, w] the subject is: the weightiest connected part above one half, and others that are not much smaller.
+
+    Parts that run out of the photo count half, and are dropped if the weightiest one does not.
+    """
+    mask = probability > 0.5
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    weight = np.bincount(labels.ravel(), weights=(probability * mask).ravel(), minlength=count)
+    at_edge = np.zeros(count, bool)
+    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        at_edge[line] = True
+    main = int(np.argmax(np.where(at_edge, 0.5, 1.0) * weight))
+    keep = weight >= max(_PART * weight[main], 1e-6)
+    if not at_edge[main]:
+        keep &= ~at_edge
+    keep[0] = False
+    return np.asarray(keep[labels])
 
 
 def _look(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array:
@@ -134,6 +156,6 @@ def _refined(rgb: UInt8Array, probability: Float32Array, coarse: BoolArray) -> B
     if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
         return coarse
     cv2.setRNGSeed(0)
-    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
-    cut = main_components((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+    cv2.grabCut(rgb, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    cut = main_parts(((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32))
     return cut if (cut & coarse).sum() > _OVERLAP_KEPT * (cut | coarse).sum() else coarse
