@@ -20,6 +20,7 @@ import numpy.typing as npt
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
 
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _PX = 128  # longest side at which colours are looked at
 _EVEN = 0.12  # median distance of a plain background's log chroma from its median
 _CLEAR = 0.12  # log chroma by which a photo must be off before anything is done: 12 % in one channel against another
@@ -84,13 +85,13 @@ def gains_of(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]
     exposure = np.median(luminance) - luminance if same_place and np.ptp(luminance) > _CLEAR_EXPOSURE else 0 * luminance
     if not shift.any() and not exposure.any():
         return None
-    return {name: _gains(s, float(e)) for name, s, e in zip(cutouts, shift, exposure, strict=True)}
+    return {name: _gains(c, s, float(e)) for name, c, s, e in zip(cutouts, chroma, shift, exposure, strict=True)}
 
 
-def _gains(shift: Float64Array, exposure: float) -> Float64Array:
-    """Factors [3] that move log chroma by `shift` and a grey's log luminance by `exposure`."""
-    gains = np.exp(np.array([shift[0], 0.0, shift[1]]))
-    return np.asarray(gains * np.exp(exposure))
+def _gains(chroma: Float64Array, shift: Float64Array, exposure: float) -> Float64Array:
+    """Factors [3] that move a background's log chroma by `shift` and its log luminance by `exposure`."""
+    before, gains = (np.exp(np.array([red, 0.0, blue])) for red, blue in (chroma, shift))
+    return np.asarray(gains * (before @ _LUMINANCE) / (before * gains @ _LUMINANCE) * np.exp(exposure))
 
 
 def _multiplied(rgba: UInt8Array, gains: Float64Array) -> UInt8Array:
@@ -115,7 +116,7 @@ def _surround(photo: UInt8Array, cutout: UInt8Array) -> Surround | None:
         return None
     chroma = _chroma(pixels)
     middle = np.median(chroma, axis=0)
-    luminance = np.log(np.maximum(pixels @ (0.2126, 0.7152, 0.0722), 1e-3))
+    luminance = np.log(np.maximum(pixels @ _LUMINANCE, 1e-3))
     spread = float(np.median(np.linalg.norm(chroma - middle, axis=1)))
     level = float(np.median(luminance))
     return Surround(middle, level, spread, float(np.median(np.abs(luminance - level))))

@@ -53,6 +53,15 @@ def test_the_lamps_tint_is_taken_out(gains):
     assert np.abs(middle_colour(cutouts["front"]) - middle_colour(wanted["front"])).max() > 20
 
 
+def test_the_paper_is_as_light_after_as_before():
+    luminance = np.array([0.2126, 0.7152, 0.0722])
+    photos, cutouts = photos_and_cutouts([GREY] * 4, [TUNGSTEN] * 4)
+    paper = srgb_to_linear(photos["front"][:20, :20, :3].reshape(-1, 3).astype(np.float32) / 255).mean(0)
+    found = paper * gains_of(photos, cutouts)["front"]
+    assert found @ luminance == pytest.approx(paper @ luminance, rel=0.03)
+    assert np.ptp(found) < 0.03 * found.mean() < np.ptp(paper)
+
+
 @pytest.mark.parametrize("wall", [(60, 150, 70), (170, 60, 150), (205, 195, 178)], ids=["green", "purple", "beige"])
 def test_a_wall_with_a_colour_of_its_own_is_no_lamp(wall):
     photos, cutouts = photos_and_cutouts([wall] * 4, ONES)
