@@ -17,7 +17,7 @@ from .balance import balanced
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
 from .elevation import find_elevation
-from .framing import frame_beside, frame_views, is_rig, subject_box, without_specks
+from .framing import frame_beside, frame_views, is_rig, resized, subject_box, without_specks
 from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -107,7 +107,17 @@ def prepare_views(
 def _found_elevation(
     cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given_deg: float, explain: Explain
 ) -> float:
-    """The elevation of four photos; that of somebody's own renders, which have a transparent ground, is as given."""
-    if all(photo[..., 3].min() < 255 for photo in photos.values()) and is_rig(cutouts, given_deg):
+    """The elevation of four photos; that of somebody's own renders, which have a transparent ground, is as given.
+
+    Photos that are framed as by the rig already stay so in the search: laid together anew, some fit a wrong elevation as well.
+    """
+    by_rig = is_rig(cutouts, given_deg)
+    if by_rig and all(photo[..., 3].min() < 255 for photo in photos.values()):
         return given_deg
-    return find_elevation(lambda degrees: explain(frame_views(cutouts, _SEARCH_PX, elevation_deg=degrees), degrees), given_deg)
+
+    def explained(degrees: float) -> float:
+        if by_rig:
+            return explain({name: resized(cutout, _SEARCH_PX) for name, cutout in cutouts.items()}, degrees)
+        return explain(frame_views(cutouts, _SEARCH_PX, elevation_deg=degrees), degrees)
+
+    return find_elevation(explained, given_deg)
