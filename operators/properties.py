@@ -204,6 +204,12 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         step=100,
         precision=1,
     )
+    find_elevation: BoolProperty(
+        name="Find Elevation",
+        description="With photos of all four sides: look for the elevation they were taken at, beginning with this one. "
+        "Renders with a transparent background keep the one above",
+        default=True,
+    )
     seed: IntProperty(
         name="Seed", description="Same prompt or photos, settings and seed: same views and mesh", default=0, min=0, max=SEED_LIMIT
     )
@@ -226,6 +232,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             poly_budget=self.poly_budget,
             texture_px=int(self.texture_px),
             elevation_deg=round(math.degrees(self.elevation), 3),
+            find_elevation=self.find_elevation,
             cutout=self.cutout,
             device=preferences.device,
             generator=os.environ.get("TETRAVIEW_GENERATOR") or bpy.path.abspath(preferences.generator) or None,
@@ -251,6 +258,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             "poly_budget",
             "seed",
             "cutout",
+            "find_elevation",
         ):
             setattr(self, name, getattr(request, name))
         self.texture_px = str(request.texture_px)
@@ -264,7 +272,8 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             round(self.object_size, 4), self.use_examples,
         ]  # fmt: skip
         return json.dumps(
-            [photos, self.cutout if photos else "", painting if len(photos) < len(VIEW_NAMES) else ""], sort_keys=True
+            [photos, [self.cutout, self.find_elevation] if photos else "", painting if len(photos) < len(VIEW_NAMES) else ""],
+            sort_keys=True,
         )
 
     def strip_is_current(self) -> bool:

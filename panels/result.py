@@ -21,6 +21,8 @@ def draw_mesh(layout, context) -> None:
         column.prop(settings, "poly_budget")
         column.prop(settings, "texture_px")
         column.prop(settings, "elevation")
+        if settings.source == "PHOTOS":
+            column.prop(settings, "find_elevation")
         column.prop(settings, "object_name")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import bpy
@@ -76,7 +77,8 @@ def test_a_changed_photo_or_method_makes_the_strip_another_ones(ext, photos, tmp
     def cut():
         settings.strip.show(str(tmp_path), settings.views_key(), views.photos_stamp(settings.photos()))
 
-    for change in (lambda: setattr(settings, "left", photos["right"]), lambda: setattr(settings, "cutout", "plain")):
+    changes = (("left", photos["right"]), ("cutout", "plain"), ("find_elevation", False))
+    for change in [functools.partial(setattr, settings, *change) for change in changes]:
         cut()
         assert views.strip_is_usable(settings)
         change()
@@ -103,8 +105,11 @@ def test_presets_set_the_budget_and_follow_it(ext):
 def test_settings_become_a_request_and_come_back_from_it(ext, photos):
     ext.settings.poly_budget, ext.settings.texture_px, ext.settings.seed, ext.settings.cutout = 4321, "512", 7, "alpha"
     ext.settings.elevation = 0.1234
+    assert ext.settings.request(bpy.context, "/out").find_elevation
+    ext.settings.find_elevation = False
     request = ext.settings.request(bpy.context, "/out")
     request.check()
+    assert not request.find_elevation
     assert (request.photos, request.poly_budget, request.texture_px, request.seed) == (photos, 4321, 512, 7)
     assert request.elevation_deg == pytest.approx(7.07, abs=0.001)
     bpy.ops.scene.new(type="NEW")
