@@ -167,7 +167,11 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         name="Cut-out",
         description="How the object is separated from its background",
         items=(
-            ("auto", "Automatic", "Use the photo's transparency if it has any, else find the background"),
+            (
+                "auto",
+                "Automatic",
+                "Use the photo's transparency if it has any, else find the background; a small network helps where it is busy",
+            ),
             ("alpha", "Transparency", "Trust the transparency of the photos"),
             ("plain", "Plain Background", "Photos taken before a plain wall, cloth or table"),
             ("birefnet", "BiRefNet", "A neural cut-out for busy backgrounds; needs its weights on this computer"),

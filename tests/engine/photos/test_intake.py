@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from tetraview.engine.cameras import RIG_FOVY_DEG, project, rig_c2w
 from tetraview.engine.errors import PhotoError
-from tetraview.engine.photos.checks import check_views
+from tetraview.engine.photos.checks import check_photo, check_views
+from tetraview.engine.photos.cutout import Cutout, cut_out
 from tetraview.engine.photos.framing import FILL, frame_beside, frame_views, is_rig, resized, subject_box
 from tetraview.engine.photos.intake import prepare_views
 from tetraview.engine.photos.silhouettes import coherence
@@ -154,8 +155,17 @@ def test_a_cut_out_cropped_to_its_box_is_not_cut_off(tmp_path):
 
 def test_warns_of_a_busy_background(tmp_path):
     front = photograph(placed(rig_views()["front"], 400, 400, 1.5, 0, 0), "busy")
-    warnings = prepare_views(saved(tmp_path, photos_with(front)), view_px=128).warnings
+    warnings = prepare_views(saved(tmp_path, photos_with(front)), cutout="plain", view_px=128).warnings
     assert any("background of the front photo is too busy" in w for w in warnings)
+
+
+def test_a_cut_out_before_a_busy_background_is_doubted_only_if_the_network_doubts_it():
+    photo = photograph(rig_views()["front"], "plain")
+    for confidence, doubted in ((0.5, True), (0.95, False)):
+        cut = Cutout(cut_out(photo), "starter", is_plain=not doubted, confidence=confidence)
+        warnings = check_photo("front", photo, cut)
+        assert any("the cut-out may be wrong: look at it" in w for w in warnings) == doubted
+        assert not any("too busy" in w for w in warnings)
 
 
 def test_warns_of_a_tiny_object(tmp_path):
