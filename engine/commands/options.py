@@ -97,8 +97,8 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     how.add_argument(
         "--cutout", choices=("auto", "alpha", "plain", "birefnet"), default=DEFAULTS.cutout,
-        help="how the object is cut out: by the photo's transparency, from a plain background, by BiRefNet (default auto: what fits, "
-        "and the starter's own network where the background is busy)",
+        help="how the object is cut out: by the photo's transparency, from a plain background, by BiRefNet (default auto: "
+        "what fits, and the starter's own network where the background is busy)",
     )  # fmt: skip
     how.add_argument("--device", default=DEFAULTS.device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default auto)")
     how.add_argument("--model", metavar="DIR", help="folder of reconstructor weights (default: the starter weights)")
