@@ -48,7 +48,7 @@ def gallery_tile(caption: str, inputs: Mapping[str, npt.NDArray[np.uint8]], mesh
     return tile
 
 
-def write_gallery(tiles: Sequence[Path], path: Path, *, count: int = 12, columns: int = 2) -> None:
+def write_gallery(tiles: Sequence[Path], path: Path, *, count: int = 24, columns: int = 3) -> None:
     """Put at most `count` tiles, evenly spread over all, into one picture.
 
     Raises:
