@@ -8,16 +8,18 @@ import tempfile
 from pathlib import Path
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 
 from ..reconstructor import Reconstructor
 
 
-def export_weights(source: Path, target: Path) -> int:
-    """Write a trained reconstructor as float16, in place of what is in `target`.
+def export_weights(source: Path, target: Path, kind: type[ModelMixin] = Reconstructor) -> int:
+    """Write a trained model as float16, in place of what is in `target`.
 
     Args:
         source: Folder that training wrote (`OUT/reconstructor`).
         target: Folder of the package's weights (`engine/weights/starter/reconstructor`).
+        kind: The model's class.
 
     Returns:
         Bytes of the weight file.
@@ -25,7 +27,7 @@ def export_weights(source: Path, target: Path) -> int:
     Raises:
         ValueError: A weight does not fit float16.
     """
-    model = Reconstructor.from_pretrained(source, torch_dtype=torch.float16)
+    model = kind.from_pretrained(source, torch_dtype=torch.float16)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ValueError(f"{name} does not fit float16")

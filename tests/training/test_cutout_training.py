@@ -17,7 +17,8 @@ from tetraview.engine.training import command, view_cache
 from tetraview.engine.training.curves import CurveLog
 from tetraview.engine.training.cutout.scenes import SceneConfig, draw_scene, draw_view, object_weights, seen_again
 from tetraview.engine.training.cutout.surfaces import SURFACES
-from tetraview.engine.training.cutout.trainer import LOSSES, CutoutConfig, CutoutTrainer, cutout_loss, export_cutout, overlaps
+from tetraview.engine.training.cutout.trainer import LOSSES, CutoutConfig, CutoutTrainer, cutout_loss, overlaps
+from tetraview.engine.training.export import export_weights
 from tetraview.engine.training.generator.run import resume, train
 from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
 
@@ -157,7 +158,7 @@ def test_pictures_grow_with_the_training(cache: ViewCache, tmp_path: Path) -> No
 def test_export_is_half_precision_and_names_no_folder(cache: ViewCache, tmp_path: Path) -> None:
     torch.manual_seed(0)
     CutoutNetwork().save_pretrained(tmp_path / "trained")
-    size = export_cutout(tmp_path / "trained", tmp_path / "shipped")
+    size = export_weights(tmp_path / "trained", tmp_path / "shipped", CutoutNetwork)
     assert size < 2_000_000
     with safe_open(tmp_path / "shipped" / "diffusion_pytorch_model.safetensors", "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
@@ -167,7 +168,7 @@ def test_export_is_half_precision_and_names_no_folder(cache: ViewCache, tmp_path
     broken.stem.weight.data[0, 0, 0, 0] = 1e6
     broken.save_pretrained(tmp_path / "broken")
     with pytest.raises(ValueError, match=r"stem\.weight does not fit float16"):
-        export_cutout(tmp_path / "broken", tmp_path / "elsewhere")
+        export_weights(tmp_path / "broken", tmp_path / "elsewhere", CutoutNetwork)
 
 
 def test_overlaps_are_of_each_picture() -> None:

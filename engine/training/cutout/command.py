@@ -48,9 +48,10 @@ def run(args: argparse.Namespace, views: Path) -> int:
     from ...devices import choose_device
     from ...photos.cutout_network import CutoutNetwork
     from ..curves import CurveLog
+    from ..export import export_weights
     from ..generator.run import resume, train
     from ..view_cache import ViewCache
-    from .trainer import LOSSES, CutoutConfig, CutoutTrainer, export_cutout
+    from .trainer import LOSSES, CutoutConfig, CutoutTrainer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     threads = args.threads or os.cpu_count() or 1
@@ -78,6 +79,6 @@ def run(args: argparse.Namespace, views: Path) -> int:
     finally:
         steps.close()  # type: ignore[attr-defined]
     if args.export:
-        log.info("%d bytes in %s", export_cutout(out / "cutout", Path(args.export)), args.export)
+        log.info("%d bytes in %s", export_weights(out / "cutout", Path(args.export), CutoutNetwork), args.export)
     log.info("step %d after %.0f s; weights in %s", trainer.clock.step, trainer.clock.seconds, out / "cutout")
     return 0

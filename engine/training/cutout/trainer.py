@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,33 +165,3 @@ class CutoutTrainer:
 def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Intersection over union [B] of masks, bool [B, S, S]."""
     return (found & truth).sum((1, 2)) / np.maximum(1, (found | truth).sum((1, 2)))
-
-
-def export_cutout(source: Path, target: Path) -> int:
-    """Write trained weights as float16, in place of what is in `target`.
-
-    Args:
-        source: Folder that training wrote (`OUT/cutout`).
-        target: Folder of the package's weights (`engine/weights/starter/cutout`).
-
-    Returns:
-        Bytes of the weight file.
-
-    Raises:
-        ValueError: A weight does not fit float16.
-    """
-    network = CutoutNetwork.from_pretrained(source, torch_dtype=torch.float16)
-    for name, parameter in network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise ValueError(f"{name} does not fit float16")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-        network.save_pretrained(partial)
-        config = Path(partial) / "config.json"
-        values = {k: v for k, v in json.loads(config.read_text()).items() if k != "_name_or_path"}  # a path of this machine
-        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-        target.mkdir(exist_ok=True)
-        for path in Path(partial).iterdir():
-            path.chmod(0o644)  # safetensors makes it readable by its owner only
-            shutil.move(path, target / path.name)
-    return (target / "diffusion_pytorch_model.safetensors").stat().st_size

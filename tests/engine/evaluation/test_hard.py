@@ -22,7 +22,6 @@ from tetraview.engine.evaluation.hard_command import summarise_kind
 from tetraview.engine.evaluation.hard_photos import KINDS, Kind, take_photos
 from tetraview.engine.evaluation.objects import normalised
 from tetraview.engine.evaluation.run import file_stem
-from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.types import VIEW_NAMES
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -148,7 +147,7 @@ def test_the_drop_is_against_clean_photos_of_the_same_objects() -> None:
 
 
 def test_the_command_reports_every_kind_and_goes_on(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, hull_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pipeline, "LATTICE_RESOLUTION", 64)
     photograph = hard_run.take_photos
@@ -159,21 +158,11 @@ def test_the_command_reports_every_kind_and_goes_on(
         return photograph(mesh, kind, px=160, **settings)
 
     monkeypatch.setattr(hard_run, "take_photos", small)
-    torch.manual_seed(0)
-    model = Reconstructor(
-        input_px=64, patch_px=4, channels=(16, 32), attention_px=4, head_dim=16, plane_channels=8, plane_px=16,
-        shallow_channels=4, hidden=16, octaves=2,
-    )  # fmt: skip
-    with torch.no_grad():
-        for head, value in ((model.decoder.sdf, 1.0), (model.decoder.density, 6.0)):
-            head.weight.zero_()
-            head.bias.fill_(value)
-    model.save_pretrained(tmp_path / "model")
     out = tmp_path / "out" / "report.json"
 
     def evaluate(*more: str) -> int:
         return cli.main([
-            "evaluate", str(folder), "--out", str(out), "--model", str(tmp_path / "model"), "--resolution", "32",
+            "evaluate", str(folder), "--out", str(out), "--model", str(hull_model), "--resolution", "32",
             "--texture-px", "256", "--poly-budget", "1000", "--device", "cpu", *more,
         ])  # fmt: skip
 
