@@ -1,4 +1,4 @@
-"""Cut the subject out of a photo: by its own alpha, by BiRefNet if it is present, by its plain background if it has one, else
+"""Cut the subject out of a photo: by its own alpha, by BiRefNet if it is present, by its plain background if that is even, else
 by the starter's small network."""
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 METHODS = ("auto", "alpha", "plain", "birefnet")
 SURE = 0.8
 """Confidence of the starter's network from which its cut-outs can be used as they are."""
+EVEN_SPREAD = 1.0
+"""CIE Lab units of border colours around a smooth field below which a background is even: paper, a painted wall, a backdrop. What
+differs from such a field is the subject; above it, as before a wooden table, it may be the wall, and the network knows better."""
+UNSURE = 0.7
+"""Confidence of the starter's network below which a plain background that is not quite even is trusted nevertheless."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "T
     Args:
         rgba: uint8 [H, W, 4], straight alpha.
         method: One of `METHODS`. "auto": the photo's alpha if it means something, else BiRefNet if its weights are on this
-            machine, else the plain-background method if the background is plain, else the starter's network.
+            machine, else the plain-background method if the background is even, else the starter's network.
         name: How an error message calls this photo.
 
     Raises:
@@ -101,15 +106,18 @@ def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "T
 
 
 def _offline(rgb: UInt8Array) -> Cutout:
-    """The plain-background method where it can be trusted, else the starter's network; the former, too, without its weights."""
+    """The plain-background method where the background is even, else the starter's network if it finds something."""
     folder = find_starter_cutout()
     plain = segment_plain(rgb, guess=folder is None)
-    if folder is None or (plain.is_plain and not _is_implausible(plain.mask)):
+    trusted = plain.is_plain and not _is_implausible(plain.mask)
+    if folder is None or (trusted and plain.border_spread <= EVEN_SPREAD):
         return _plain(rgb, plain)
     try:
         found = segment_starter(rgb, folder)
     except WeightsError as error:
         return replace(_plain(rgb, plain if plain.is_plain else segment_plain(rgb)), note=f"The plain cut-out was used: {error}")
+    if trusted and found.confidence < UNSURE:
+        return _plain(rgb, plain)
     if plain.is_plain and (found.confidence == 0 or (found.confidence < SURE and _is_implausible(found.mask))):
         return _plain(rgb, plain)
     return _starter(rgb, found, plain.border_spread)

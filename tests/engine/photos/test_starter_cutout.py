@@ -10,6 +10,7 @@ import pytest
 import torch
 from tetraview.engine.errors import WeightsError
 from tetraview.engine.evaluation.busy_backgrounds import CROWD, KINDS, PLAIN, busy_photo
+from tetraview.engine.evaluation.hard_backgrounds import Place
 from tetraview.engine.models import WEIGHTS_FILE
 from tetraview.engine.photos import birefnet, cutout, starter_cutout
 from tetraview.engine.photos.cutout import SURE, cut_out_with_facts
@@ -111,8 +112,8 @@ def test_a_busy_background_is_left_to_the_network():
     assert facts.border_spread > 9 and iou(facts.rgba[..., 3] > 127, truth) > 0.8
 
 
-@pytest.mark.parametrize("on", ["plain", "gradient", "noisy", "white"])
-def test_a_plain_background_is_not(on):
+@pytest.mark.parametrize("on", ["plain", "gradient", "white"])
+def test_an_even_background_is_not(on):
     photo = photograph(draw("mug"), on)
     facts = cut_out_with_facts(photo, "auto")
     assert facts.method == "plain" and facts.is_plain and facts.confidence == 1
@@ -131,6 +132,28 @@ def test_a_plain_wall_with_things_before_it_is_left_to_the_network():
         assert facts.method == "starter"
         found.append(iou(facts.rgba[..., 3] > 127, truth))
     assert np.mean(found) > 0.7
+
+
+@pytest.mark.parametrize("kind", ["mug", "vase"])
+def test_before_a_table_the_wall_is_no_subject(kind):
+    """Most of the border is wood, a smooth field to the plain method, which takes the wall for the subject."""
+    subject = np.pad(draw(kind), ((40, 40), (80, 80), (0, 0)))
+    rng = np.random.default_rng(6)
+    behind = Place.draw("table", rng).behind(subject[..., 3].astype(np.float32) / 255, rng) * 255
+    alpha = subject[..., 3:].astype(np.float32) / 255
+    rgb = (subject[..., :3] * alpha + behind * (1 - alpha)).astype(np.uint8)
+    plain = segment_plain(rgb)
+    assert plain.is_plain and iou(plain.mask, subject[..., 3] > 127) < 0.4
+    facts = cut_out_with_facts(opaque(rgb), "auto")
+    assert iou(facts.rgba[..., 3] > 127, subject[..., 3] > 127) > 0.9
+
+
+def test_an_unsure_network_yields_to_a_plain_background_that_is_not_quite_even(monkeypatch):
+    photo, unsure = photograph(draw("mug"), "noisy"), StarterCut(np.ones((400, 400), bool), cutout.UNSURE - 0.01)
+    monkeypatch.setattr(cutout, "segment_starter", lambda rgb, folder: unsure)
+    facts = cut_out_with_facts(photo, "auto")
+    assert facts.method == "plain" and facts.border_spread > cutout.EVEN_SPREAD
+    assert iou(facts.rgba[..., 3] > 127, draw("mug")[..., 3] > 127) > 0.9
 
 
 @pytest.mark.parametrize(
