@@ -45,6 +45,13 @@ STYLE_BONUS, COLOUR_BONUS, MATERIAL_BONUS, TYPICAL_BONUS, DETAIL_BONUS, PALE_MAL
 """What the style, the colour, a material's colour, a common outline, detail, and being white on white count beside the similarity
 of the words."""
 
+SOLID_BONUS, SAME_KIND = 0.3, 0.88
+"""What a mesh as it should be counts beside one that is all torn; and the share of the best one's similarity from which on an
+example is of its kind and may gain by that."""
+
+USUALLY_SOLID = 0.8
+"""Of an example that nobody has measured."""
+
 PALE = 0.4
 """Contrast below which an object is hard to see on white."""
 
@@ -98,6 +105,7 @@ class Entry:
         head: The word of the noun that says what it is; empty for the last one.
         contrast: How much it stands out against white, 0..1.
         detail: How much there is to see inside its outline, 0..1.
+        solid: How well the mesh that is made of its views agrees with the object, 0..1.
     """
 
     id: str
@@ -109,6 +117,7 @@ class Entry:
     head: str = ""
     contrast: float = 1.0
     detail: float = 0.5
+    solid: float = USUALLY_SOLID
 
     @property
     def low_poly(self) -> bool:
@@ -140,6 +149,7 @@ class ExampleBank:
         self._low_poly = torch.tensor([entry.low_poly for entry in entries])
         self._bonus = TYPICAL_BONUS * torch.tensor([entry.typical for entry in entries])
         self._bonus += DETAIL_BONUS * torch.tensor([entry.detail for entry in entries])
+        self._solid = torch.tensor([entry.solid for entry in entries])
         self._pale = PALE_MALUS * (1 - torch.tensor([entry.contrast for entry in entries]) / PALE).clamp(min=0)
 
     @classmethod
@@ -188,6 +198,7 @@ class ExampleBank:
         if not wish.colours:
             ranked -= self._pale
             ranked += MATERIAL_BONUS * torch.tensor([_made_of(wish.materials, entry.colours) for entry in self.entries])
+        ranked += self._sturdiness(ranked, scores)
         index = nearest(ranked, CLOSE, seed)
         entry = self.entries[index]
         wanted = wish.colours
@@ -195,6 +206,19 @@ class ExampleBank:
             wanted = MATERIALS[wish.materials[0]][:1]
         views = in_colours(self.views(index), wanted, entry.colours)
         return Example(views, entry.caption, float(scores[index]), STRENGTH)
+
+    def _sturdiness(self, ranked: Tensor, scores: Tensor) -> Tensor:
+        """What each example gains or loses, float32 [N], by how well it reconstructs.
+
+        Measured against the one that is best otherwise. Those that are not of its kind can only lose, so none of them wins by it.
+
+        Args:
+            ranked: float32 [N], everything else.
+            scores: float32 [N], similarities of the words.
+        """
+        best = int(ranked.argmax())
+        gain = SOLID_BONUS * (self._solid - self._solid[best])
+        return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
     def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
         """The example that looks most like the known views, or None if none is near enough.

@@ -121,6 +121,35 @@ def test_detail_counts_a_little(words):
     assert made(words, flat, full).pick("a pot").caption == "a full pot"
 
 
+def test_the_solid_one_of_two_is_taken_and_the_torn_one_if_there_is_no_other(words):
+    torn, sturdy = (
+        Entry(name, f"a {name} armchair", "armchair", (), 0.5, solid=s) for name, s in (("torn", 0.3), ("sturdy", 0.7))
+    )
+    assert made(words, torn, sturdy).pick("an armchair").caption == "a sturdy armchair"
+    assert made(words, torn).pick("an armchair").caption == "a torn armchair"
+    assert {made(words, torn, sturdy).pick("an armchair", seed).caption for seed in range(1, 9)} == {"a sturdy armchair"}
+
+
+def test_nothing_of_another_kind_is_taken_because_it_is_solid(words):
+    """However torn the armchair is, and though a chair may stand for one if there is none."""
+    chair = Entry("a", "a chair", "chair", (), 1.0, solid=1.0)
+    armchair = Entry("b", "an armchair", "armchair", (), 0.0, solid=0.0)
+    kin = {"armchair": {"chair": 0.84}}
+    assert made(words, chair, kin=kin).pick("an armchair").caption == "a chair"
+    assert made(words, chair, armchair, kin=kin).pick("an armchair").caption == "an armchair"
+    sofa = Entry("c", "a low sofa", "sofa", (), 0.0, solid=0.9)
+    assert made(words, armchair, sofa, kin={"armchair": {"sofa": 0.7}}).pick("an armchair").caption == "an armchair"
+
+
+def test_entries_that_nobody_measured_rank_as_before(words):
+    usual, typical = (Entry(name, f"a {name} pot", "pot", (), share) for name, share in (("usual", 0.5), ("typical", 0.6)))
+    assert made(words, usual, typical).pick("a pot").caption == "a typical pot"
+    better = Entry("better", "a better pot", "pot", (), 0.6, solid=1.0)
+    assert made(words, usual, typical, better).pick("a pot").caption == "a better pot"
+    worse = Entry("worse", "a worse pot", "pot", (), 0.6, solid=0.5)
+    assert made(words, worse, typical).pick("a pot").caption == "a typical pot"
+
+
 def test_the_views_come_in_the_colour_asked_for(bank):
     example = bank.pick("a teal sofa")
     assert main_colour(example.views) == "teal"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from scipy import ndimage
 
 from ...dataset.packs import read_metas
 from ...errors import InvalidRequestError
+from ...models import STARTER_MODEL, ModelCache
 from ...multiview.colours import NAMED_COLOURS, to_lab
 from ...multiview.examples import CAPTIONS_FILE, FOLDER, KIN_FILE, PICTURES_FILE
 from ...multiview.lookalikes import thumbnail
 from ...multiview.text.tokenizer import StarterTokenizer
 from .grid_cache import UNLIT, GridCache
 from .kinship import WordNet, kin_of
+from .solidity import SolidityScores, score_missing, weights_sha256
 
 LICENCE = "CC0-1.0"
 OUTLINE_PX = 24
@@ -57,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", required=True, metavar="DIR", help="rendered grids (the `grids_train` of another stage)")
     parser.add_argument("--out", required=True, metavar="DIR", help="the generator; its folder `examples` is written")
     parser.add_argument("--wordnet", metavar="DIR", help="WordNet's index.noun and data.noun: other words for the nouns (none)")
+    parser.add_argument("--solid", metavar="DIR", help="score how well examples reconstruct; scores are kept there (none)")
+    parser.add_argument(
+        "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="whose meshes are scored (the starter's)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="score at most N examples; the bank is written when none is left")
     parser.add_argument("--quality", type=int, default=45, metavar="N", help="of the WebP pictures (%(default)s)")
 
 
@@ -66,13 +74,35 @@ def run(args: argparse.Namespace) -> int:
     if not packs:
         raise InvalidRequestError(f"No train_*.npz in {args.data}: give --data the folder of the object packs.")
     free = {str(meta["id"]) for pack in packs for meta in read_metas(pack) if meta["licence"] == LICENCE and not meta.get("scan")}
-    folder = Path(args.out) / FOLDER
-    count, size = write_bank(GridCache(Path(args.cache)), free, folder, args.quality)
+    folder, grids = Path(args.out) / FOLDER, GridCache(Path(args.cache))
+    solid: dict[str, float] = {}
+    if args.solid:
+        ids = {str(grids.meta[index]["id"]) for index in chosen(grids, free)}
+        solid = scored(packs, grids, ids, Path(args.reconstructor), Path(args.solid), args.limit)
+        if missing := len(ids - solid.keys()):
+            print(f"{len(ids) - missing} of {len(ids)} examples are scored in {args.solid}; the bank is not written yet")
+            return 0
+    count, size = write_bank(grids, free, folder, args.quality, solid)
     if args.wordnet:
         tokenizer = StarterTokenizer.from_pretrained(Path(args.out) / "tokenizer")
         size += write_kin(folder, WordNet(Path(args.wordnet)), set(tokenizer.entries))
     print(f"{count} examples, {size} bytes in {folder}")
     return 0
+
+
+def scored(
+    packs: Sequence[Path], grids: GridCache, ids: Collection[str], reconstructor: Path, folder: Path, limit: int | None
+) -> dict[str, float]:
+    """Score the objects `ids` that have no score in `folder` yet, at most `limit`; returns all scores, 0..1, by id."""
+    from tqdm import tqdm
+
+    model = ModelCache().get(reconstructor, "cpu")
+    scores = SolidityScores(folder, weights_sha256(model))
+    missing = len(set(ids) - scores.solid.keys())
+    count = missing if limit is None else min(limit, missing)
+    for _ in tqdm(itertools.islice(score_missing(packs, grids, ids, model, scores), count), total=count, unit="object"):
+        pass
+    return scores.solid
 
 
 def write_kin(folder: Path, wordnet: WordNet, vocabulary: set[str]) -> int:
@@ -86,7 +116,7 @@ def write_kin(folder: Path, wordnet: WordNet, vocabulary: set[str]) -> int:
     return (folder / KIN_FILE).stat().st_size
 
 
-def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int) -> tuple[int, int]:
+def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int, solid: Mapping[str, float]) -> tuple[int, int]:
     """Write the bank's two files.
 
     Args:
@@ -94,6 +124,7 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int) -> t
         ids: Of the objects that may go in.
         folder: Made if need be.
         quality: Of the WebP pictures, 0..100.
+        solid: How well objects reconstruct, 0..1, by id; those that are not in it go without.
 
     Returns:
         Number of examples, and bytes of both files.
@@ -113,6 +144,7 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int) -> t
                 "typical": round(float(typical), 3),
                 "contrast": round(contrast(views), 3),
                 "detail": round(detail(views), 3),
+                **({"solid": solid[entry["id"]]} if entry["id"] in solid else {}),
             }
         )
         thumbnails.append(np.stack([thumbnail(view) for view in views]))
