@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 GUI_ROOT ?= build/gui-root
+TEST_JOBS ?= 2
 
 ENGINE_PYTHON := .venv/bin/python
 BLENDER_PYTHON := .venv-blender/bin/python
@@ -39,8 +40,8 @@ demo: setup ## four photos, and a prompt, to meshes in out/demo/, by the operato
 
 test: test-engine test-blender test-blender-5 ## every test, on a machine with nothing installed too
 
-test-engine: setup ## tests of the engine, the command line and the package (.venv)
-	timeout --kill-after=10 1200 $(ENGINE_PYTHON) -m pytest tests --ignore=tests/blender
+test-engine: setup ## tests of the engine, the command line and the package (.venv); TEST_JOBS=8: so many at a time
+	OMP_NUM_THREADS=1 timeout --kill-after=10 1200 $(ENGINE_PYTHON) -m pytest tests --ignore=tests/blender -n $(TEST_JOBS) --dist loadfile
 
 test-blender: setup ## tests in real Blender 4.5 (pip bpy)
 	timeout --kill-after=10 600 $(BLENDER_PYTHON) -m pytest tests/blender
