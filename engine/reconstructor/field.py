@@ -2,6 +2,7 @@
 
 Points outside the visual hull are never decoded. On the regular lattice the planes are separable and the decoder's first
 layer commutes with sampling, so a lattice point costs three table rows instead of twelve texels (design, 4.4).
+Where the mesh would be torn though light is stopped, the distance is lifted a little (`holes`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...kernels.reference import PLANE_AXES, sample_images
 from ...kernels.triplane import sample_triplanes
 from .decoder import exponential
 from .encoded import Encoded
+from .holes import CELLS, hole_lifts
 from .lattice_sampler import LatticeSampler
 from .view_sampler import ViewSampler
 
@@ -42,6 +45,7 @@ class Field:
         self.encoded = encoded
         self.views = ViewSampler(encoded, model.margin)
         self._lattice: LatticeSampler | None = None
+        self._lifts: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +79,7 @@ class Field:
     def lattice_sdf(self, ijk: Tensor, resolution: int = 256) -> Tensor:
         """`sdf(-1 + 2 * ijk / resolution)`, by tables: ijk int64 [N, 3] in 0..resolution, result [N]."""
         if self._lattice is None or self._lattice.resolution != resolution:
-            self._lattice = LatticeSampler(self.model, self.encoded, self.views, resolution)
+            self._lattice = LatticeSampler(self.model, self.encoded, self.views, resolution, self.lifts())
         return self._lattice.sdf(ijk).to(ijk.device)
 
     @torch.no_grad()
@@ -88,6 +92,34 @@ class Field:
             hidden = self.model.decoder.hidden(self._planes(chunk), views, chunk)
             parts.append(self.model.decoder.albedo(hidden, views).clamp(0, 1))
         return torch.cat(parts).to(points.device) if parts else points.new_zeros(0, 3)
+
+    @torch.no_grad()
+    def lifts(self) -> Tensor:
+        """What closes holes: float [3, G, G, 1], see `holes.hole_lifts`; looked for once."""
+        if self._lifts is None:
+            centres = (torch.arange(CELLS, device=self.device) + 0.5) * (2.0 / CELLS) - 1
+            points = torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
+            density, distance = points.new_zeros(len(points)), points.new_full((len(points),), -1.0)
+            for part in self.inside_hull(points).nonzero()[:, 0].split(CHUNK):
+                density[part], distance[part] = self._density_and_distance(points[part])
+            cube = [values.view(CELLS, CELLS, CELLS).float().cpu().numpy() for values in (density, distance)]
+            self._lifts = torch.from_numpy(hole_lifts(*cube)).to(self.device)[..., None]
+        return self._lifts
+
+    def _density_and_distance(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Density and the hull-bound distance [N] at points [N, 3] inside the hull, before holes are closed."""
+        grid, depth = self.views.project(points)
+        views = self.views.features(grid).permute(2, 0, 1)
+        log_density, geometry = self.model.decoder.log_density(self.model.decoder.hidden(self._planes(points), views, points))
+        distance = torch.minimum(self.model.decoder.signed_distance(geometry), self.views.hull(grid, depth))
+        return exponential(log_density), distance
+
+    def _lift(self, points: Tensor) -> Tensor:
+        """What is added to the network's distance at points [N, 3]: [N]."""
+        lifts = self.lifts()
+        plane = [torch.full((len(points),), k, device=points.device) for k in range(3)]
+        each = [sample_images(lifts, plane[k], points[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
+        return torch.cat(each, 1).amax(1)
 
     def _planes(self, points: Tensor) -> Tensor:
         """Samples of the planes, summed: [N, C]."""
@@ -103,5 +135,5 @@ class Field:
             decoder, inside = self.model.decoder, points[gate]
             views = self.views.features(grid[:, :, gate]).permute(2, 0, 1)
             _, geometry = decoder.log_density(decoder.hidden(self._planes(inside), views, inside))
-            result[gate] = torch.minimum(decoder.signed_distance(geometry), hull[gate])
+            result[gate] = torch.minimum(decoder.signed_distance(geometry) + self._lift(inside), hull[gate])
         return result

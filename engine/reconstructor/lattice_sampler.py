@@ -38,20 +38,28 @@ class LatticeSampler:
         encoded: A batch of one.
         views: Its views.
         resolution: Lattice steps from -1 to 1, G.
+        lifts: float [3, L, L, 1], added to the network's distance, see `Field.lifts`.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int) -> None:
+    def __init__(
+        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, lifts: Tensor
+    ) -> None:
         self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
+        self.lift_table = self._at_every_place(lifts)[:, 0] if bool(lifts.any()) else None
 
     def _plane_table(self, encoded: Encoded) -> Tensor:
         """The first layer's share of the planes at every place of each: float [3 * (G + 1)^2, hidden]."""
+        return self._at_every_place(self.model.decoder.plane_in(encoded.planes[0]))
+
+    def _at_every_place(self, planes: Tensor) -> Tensor:
+        """Samples of planes [3, H, W, C] where the lattice meets them: [3 * (G + 1)^2, C]."""
         xy = torch.stack(torch.meshgrid(self.axis, self.axis, indexing="xy"), -1).reshape(-1, 2)  # columns vary fastest
         plane = torch.arange(3, device=xy.device).repeat_interleave(len(xy))
-        return sample_images(self.model.decoder.plane_in(encoded.planes[0]), plane, xy.repeat(3, 1))
+        return sample_images(planes, plane, xy.repeat(3, 1))
 
     def _axis_table(self) -> Tensor:
         """The first layer's share of position and bias at every place of each axis: float [3 * (G + 1), hidden]."""
@@ -85,4 +93,5 @@ class LatticeSampler:
         first += F.embedding_bag(ijk + torch.arange(3, device=ijk.device) * side, self.axis_table, mode="sum")
         views = self.views.features(grid).flatten(0, 1)  # [4 * (5 + C'), N]
         hidden = decoder.trunk_activations(torch.addmm(first, views.T, decoder.view_in.weight.T))
-        return decoder.signed_distance(F.silu(decoder.geometry(hidden)))
+        distance = decoder.signed_distance(F.silu(decoder.geometry(hidden)))
+        return distance if self.lift_table is None else distance + self.lift_table[rows].amax(1)
