@@ -46,6 +46,7 @@ class Field:
         self.views = ViewSampler(encoded, model.margin)
         self._lattice: LatticeSampler | None = None
         self._lifts: Tensor | None = None
+        self._looked_for_holes = False
 
     @property
     def device(self) -> torch.device:
@@ -94,32 +95,26 @@ class Field:
         return torch.cat(parts).to(points.device) if parts else points.new_zeros(0, 3)
 
     @torch.no_grad()
-    def lifts(self) -> Tensor:
-        """What closes holes: float [3, G, G, 1], see `holes.hole_lifts`; looked for once."""
-        if self._lifts is None:
+    def lifts(self) -> Tensor | None:
+        """What closes holes, float [3, G, G, 1], see `holes.hole_lifts`, or None if there are none; looked for once."""
+        if not self._looked_for_holes:
             centres = (torch.arange(CELLS, device=self.device) + 0.5) * (2.0 / CELLS) - 1
             points = torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
             density, distance = points.new_zeros(len(points)), points.new_full((len(points),), -1.0)
             for part in self.inside_hull(points).nonzero()[:, 0].split(CHUNK):
-                density[part], distance[part] = self._density_and_distance(points[part])
-            cube = [values.view(CELLS, CELLS, CELLS).float().cpu().numpy() for values in (density, distance)]
-            self._lifts = torch.from_numpy(hole_lifts(*cube)).to(self.device)[..., None]
+                grid, depth = self.views.project(points[part])
+                log_density, network = self._decode(points[part], grid)
+                density[part], distance[part] = exponential(log_density), torch.minimum(network, self.views.hull(grid, depth))
+            cube = [values.view(CELLS, CELLS, CELLS).cpu().numpy() for values in (density, distance)]
+            lifts = torch.from_numpy(hole_lifts(*cube)).to(self.device)[..., None]
+            self._lifts, self._looked_for_holes = lifts if bool(lifts.any()) else None, True
         return self._lifts
 
-    def _density_and_distance(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Density and the hull-bound distance [N] at points [N, 3] inside the hull, before holes are closed."""
-        grid, depth = self.views.project(points)
+    def _decode(self, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's logarithm of the density and signed distance, [N] each, at points [N, 3] seen at `grid` in the views."""
         views = self.views.features(grid).permute(2, 0, 1)
         log_density, geometry = self.model.decoder.log_density(self.model.decoder.hidden(self._planes(points), views, points))
-        distance = torch.minimum(self.model.decoder.signed_distance(geometry), self.views.hull(grid, depth))
-        return exponential(log_density), distance
-
-    def _lift(self, points: Tensor) -> Tensor:
-        """What is added to the network's distance at points [N, 3]: [N]."""
-        lifts = self.lifts()
-        plane = [torch.full((len(points),), k, device=points.device) for k in range(3)]
-        each = [sample_images(lifts, plane[k], points[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
-        return torch.cat(each, 1).amax(1)
+        return log_density, self.model.decoder.signed_distance(geometry)
 
     def _planes(self, points: Tensor) -> Tensor:
         """Samples of the planes, summed: [N, C]."""
@@ -132,8 +127,11 @@ class Field:
         gate = ((hull > -self.model.margin) & (points.abs().amax(1) <= 1)).nonzero()[:, 0]
         result = hull.clamp(max=-0.5 * self.model.margin)
         if len(gate):
-            decoder, inside = self.model.decoder, points[gate]
-            views = self.views.features(grid[:, :, gate]).permute(2, 0, 1)
-            _, geometry = decoder.log_density(decoder.hidden(self._planes(inside), views, inside))
-            result[gate] = torch.minimum(decoder.signed_distance(geometry) + self._lift(inside), hull[gate])
+            inside, lifts = points[gate], self.lifts()
+            distance = self._decode(inside, grid[:, :, gate])[1]
+            if lifts is not None:
+                planes = [torch.full((len(inside),), plane, device=inside.device) for plane in range(3)]
+                each = [sample_images(lifts, planes[k], inside[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
+                distance = distance + torch.cat(each, 1).amax(1)
+            result[gate] = torch.minimum(distance, hull[gate])
         return result

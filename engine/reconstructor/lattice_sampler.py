@@ -38,18 +38,18 @@ class LatticeSampler:
         encoded: A batch of one.
         views: Its views.
         resolution: Lattice steps from -1 to 1, G.
-        lifts: float [3, L, L, 1], added to the network's distance, see `Field.lifts`.
+        lifts: float [3, L, L, 1], added to the network's distance, see `Field.lifts`; or None.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, lifts: Tensor
+        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, lifts: Tensor | None
     ) -> None:
         self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
-        self.lift_table = self._at_every_place(lifts)[:, 0] if bool(lifts.any()) else None
+        self.lift_table = None if lifts is None else self._at_every_place(lifts)[:, 0]
 
     def _plane_table(self, encoded: Encoded) -> Tensor:
         """The first layer's share of the planes at every place of each: float [3 * (G + 1)^2, hidden]."""
