@@ -8,7 +8,7 @@ import torch
 from tetraview.engine.reconstructor import Field, Reconstructor, field
 from tetraview.engine.reconstructor.holes import CELLS, MOST, THICKNESS, hole_lifts
 
-from .test_model import TINY, ball_views
+from .models import ball_views
 
 SHEET = 20
 """The layer of cells where the plate lies; below and above it, fog."""
@@ -62,19 +62,13 @@ def test_planes_are_in_the_order_and_turn_of_the_triplanes() -> None:
     assert np.isclose(moved[0].max(), THICKNESS / 2 + 0.02) and not moved[1:].any()
 
 
-def test_lattice_and_points_are_lifted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    model = Reconstructor(**TINY).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    model.decoder.initialise_sdf_from_density(0.02)
+def test_lattice_and_points_are_lifted_alike(tiny: Reconstructor, monkeypatch: pytest.MonkeyPatch) -> None:
     ijk = torch.randint(8, 25, (400, 3), generator=torch.Generator().manual_seed(2))
     points = ijk / 16.0 - 1
 
     def lifted(by: np.ndarray) -> Field:
         monkeypatch.setattr(field, "hole_lifts", lambda density, distance: by)
-        encoded = model.encode(ball_views())
+        encoded = tiny.encode(ball_views())
         encoded.lifts()
         return encoded
 
