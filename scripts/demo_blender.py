@@ -2,8 +2,8 @@
 
 Writes the views (strip.png), the orbit preview that is there before the mesh (orbit_views.gif), .blend, .glb, an orbit of the
 mesh (orbit.gif) and a picture of it. Runs in pip bpy: enables the real extension from this folder in a Blender profile of its
-own, presses the real buttons, and prints how long each phase took. Without a prompt it takes the four photos, and then, if
-the generator's weights are there, a prompt as well.
+own, presses the real buttons, and prints how long each step took. Without a prompt it takes the four photos, and then, if the
+generator's weights are there, a prompt as well. What Blender and the engine print goes to blender.log in the output folder.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> int:
     output = arguments.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
 
-    with tempfile.TemporaryDirectory(prefix="tetraview-demo-") as profile:
+    with blender_output_in(output / "blender.log"), tempfile.TemporaryDirectory(prefix="tetraview-demo-") as profile:
         os.environ["BLENDER_USER_RESOURCES"] = profile  # before bpy is imported
         os.environ.setdefault("TETRAVIEW_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
         enable_extension(Path(profile))
@@ -59,6 +59,27 @@ def main() -> int:
 
             addon_utils.disable(ADDON)
     return 0
+
+
+@contextlib.contextmanager
+def blender_output_in(log: Path) -> Iterator[None]:
+    """Send everything that this process and its children write to their output into `log`, except what `print` writes here.
+
+    Blender's C side (Cycles reports each sample) writes to the file descriptors 1 and 2, so these are what is redirected; `print`
+    keeps a copy of the first one. An exception is printed to the terminal as always.
+    """
+    sys.stdout.flush()
+    terminal, errors = os.dup(1), os.dup(2)
+    with log.open("wb") as file, os.fdopen(terminal, "w", buffering=1, encoding="utf-8") as out:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(out):
+                yield
+        finally:
+            os.dup2(terminal, 1)
+            os.dup2(errors, 2)
+            os.close(errors)
 
 
 def enable_extension(profile: Path) -> None:
@@ -86,7 +107,7 @@ def from_photos(arguments: argparse.Namespace, output: Path) -> None:
     files = [{"name": path.name} for path in sorted(arguments.photos.iterdir()) if path.stem in VIEWS]
     bpy.ops.tetraview.choose_photos(directory=str(arguments.photos), files=files)
     bpy.context.scene.tetraview.object_name = arguments.name
-    print(f"Blender {bpy.app.version_string}, {len(files)} photos from {arguments.photos}")
+    print(f"Blender {bpy.app.version_string}, {len(files)} photos from {shown(arguments.photos)}")
     make(arguments, output)
 
 
@@ -106,7 +127,7 @@ def make(arguments: argparse.Namespace, output: Path) -> None:
 
     output.mkdir(parents=True, exist_ok=True)
     settings, status = bpy.context.scene.tetraview, bpy.context.window_manager.tetraview
-    with timed("four views, engine starting cold where it is new"):
+    with timed("four views (a cold engine starts first)"):
         bpy.ops.tetraview.paint_views()
     for warning in settings.strip.warnings.splitlines():
         print(f"  warning: {warning}")
@@ -114,23 +135,30 @@ def make(arguments: argparse.Namespace, output: Path) -> None:
     with timed("orbit preview of 24 frames, before the mesh"):
         bpy.ops.tetraview.orbit_views()
     bpy.ops.tetraview.save_orbit(kind="GIF", filepath=str(output / "orbit_views.gif"))
-    with timed("views to object in the scene"):
+    with timed("views to an object in the scene"):
         bpy.ops.tetraview.generate()
     obj = bpy.context.view_layer.objects.active
     job = Path(status.result_folder)
-    for phase, seconds in json.loads((job / "timings.json").read_text(encoding="utf-8")).items():
-        print(f"  {phase:44} {seconds:6.2f} s" if isinstance(seconds, (int, float)) else f"  {phase}: {seconds}")
-    print(f"{obj.name}: {len(obj.data.polygons):,} triangles, {len(obj.data.vertices):,} vertices")
+    timings = json.loads((job / "timings.json").read_text(encoding="utf-8"))
+    phases = [f"{phase} {seconds:.2f}" for phase, seconds in timings.items() if isinstance(seconds, (int, float))]
+    print(f"    of which: {', '.join(phases)}")
 
     shutil.copyfile(job / "asset.glb", output / "asset.glb")
     bpy.ops.wm.save_as_mainfile(filepath=str(output / "demo.blend"), copy=True)
-    render_preview(obj, output / "preview.png")
-    with timed(f"orbit of {arguments.frames} frames (Cycles)"):
+    with timed("a picture (Cycles)"):
+        render_preview(obj, output / "preview.png")
+    with timed(f"a turntable of {arguments.frames} frames (Cycles)"):
         bpy.ops.tetraview.orbit_preview(
             output="GIF", filepath=str(output / "orbit.gif"), frames=arguments.frames, size_px=320, engine="CYCLES"
         )
-    for name in ("strip.png", "orbit_views.gif", "demo.blend", "asset.glb", "orbit.gif", "preview.png"):
-        print(f"{output / name}  {(output / name).stat().st_size / 1e6:.2f} MB")
+    print(f"  {obj.name}: {len(obj.data.polygons):,} triangles, {len(obj.data.vertices):,} vertices")
+    files = ("strip.png", "orbit_views.gif", "demo.blend", "asset.glb", "orbit.gif", "preview.png")
+    print(f"  in {shown(output)}: {', '.join(f'{name} {(output / name).stat().st_size / 1e6:.1f} MB' for name in files)}")
+
+
+def shown(path: Path) -> str:
+    """`path` as a reader in the current folder would name it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @contextlib.contextmanager
@@ -138,7 +166,7 @@ def timed(what: str) -> Iterator[None]:
     """Print how long the block took."""
     started = time.perf_counter()
     yield
-    print(f"{what:46} {time.perf_counter() - started:6.1f} s")
+    print(f"  {what:46} {time.perf_counter() - started:6.1f} s")
 
 
 def write_strip(paths: list[str], target: Path) -> None:
