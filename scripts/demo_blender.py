@@ -26,6 +26,8 @@ VIEWS = ("front", "right", "back", "left")
 GENERATOR = ROOT / "engine" / "weights" / "starter" / "generator"
 DEFAULT_PROMPT = "a red armchair"
 
+terminal = sys.stdout
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,7 +55,7 @@ def main() -> int:
                 if has_generator():
                     from_prompt(arguments, DEFAULT_PROMPT, output / "prompt")
                 else:
-                    print("There are no weights of the generator: no prompt is shown.")
+                    say("There are no weights of the generator: no prompt is shown.")
         finally:  # pip bpy hangs at exit while classes are registered
             import addon_utils
 
@@ -63,23 +65,28 @@ def main() -> int:
 
 @contextlib.contextmanager
 def blender_output_in(log: Path) -> Iterator[None]:
-    """Send everything that this process and its children write to their output into `log`, except what `print` writes here.
+    """Send what this process and its children write to their output into `log`; only `say` and exceptions reach the terminal.
 
-    Blender's C side (Cycles reports each sample) writes to the file descriptors 1 and 2, so these are what is redirected; `print`
-    keeps a copy of the first one. An exception is printed to the terminal as always.
+    Blender's C side (Cycles reports each sample) writes to the file descriptors 1 and 2, so these are redirected.
     """
+    global terminal
     sys.stdout.flush()
-    terminal, errors = os.dup(1), os.dup(2)
-    with log.open("wb") as file, os.fdopen(terminal, "w", buffering=1, encoding="utf-8") as out:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    copies = os.dup(1), os.dup(2)
+    with log.open("wb") as file, os.fdopen(copies[0], "w", encoding="utf-8") as terminal:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
         try:
-            with contextlib.redirect_stdout(out):
-                yield
+            yield
         finally:
-            os.dup2(terminal, 1)
-            os.dup2(errors, 2)
-            os.close(errors)
+            sys.stdout.flush()
+            for descriptor, copy in zip((1, 2), copies, strict=True):
+                os.dup2(copy, descriptor)
+            os.close(copies[1])
+
+
+def say(text: str) -> None:
+    """Print a line to the terminal."""
+    print(text, file=terminal, flush=True)
 
 
 def enable_extension(profile: Path) -> None:
@@ -107,7 +114,7 @@ def from_photos(arguments: argparse.Namespace, output: Path) -> None:
     files = [{"name": path.name} for path in sorted(arguments.photos.iterdir()) if path.stem in VIEWS]
     bpy.ops.tetraview.choose_photos(directory=str(arguments.photos), files=files)
     bpy.context.scene.tetraview.object_name = arguments.name
-    print(f"Blender {bpy.app.version_string}, {len(files)} photos from {shown(arguments.photos)}")
+    say(f"Blender {bpy.app.version_string}, {len(files)} photos from {shown(arguments.photos)}")
     make(arguments, output)
 
 
@@ -117,7 +124,7 @@ def from_prompt(arguments: argparse.Namespace, prompt: str, output: Path) -> Non
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     bpy.context.scene.tetraview.prompt, bpy.context.scene.tetraview.seed = prompt, arguments.seed
-    print(f'Blender {bpy.app.version_string}, "{prompt}", seed {arguments.seed}')
+    say(f'Blender {bpy.app.version_string}, "{prompt}", seed {arguments.seed}')
     make(arguments, output)
 
 
@@ -130,7 +137,7 @@ def make(arguments: argparse.Namespace, output: Path) -> None:
     with timed("four views (a cold engine starts first)"):
         bpy.ops.tetraview.paint_views()
     for warning in settings.strip.warnings.splitlines():
-        print(f"  warning: {warning}")
+        say(f"  warning: {warning}")
     write_strip([settings.strip.path(name) for name in VIEWS], output / "strip.png")
     with timed("orbit preview of 24 frames, before the mesh"):
         bpy.ops.tetraview.orbit_views()
@@ -141,7 +148,7 @@ def make(arguments: argparse.Namespace, output: Path) -> None:
     job = Path(status.result_folder)
     timings = json.loads((job / "timings.json").read_text(encoding="utf-8"))
     phases = [f"{phase} {seconds:.2f}" for phase, seconds in timings.items() if isinstance(seconds, (int, float))]
-    print(f"    of which: {', '.join(phases)}")
+    say(f"    of which: {', '.join(phases)}")
 
     shutil.copyfile(job / "asset.glb", output / "asset.glb")
     bpy.ops.wm.save_as_mainfile(filepath=str(output / "demo.blend"), copy=True)
@@ -151,9 +158,9 @@ def make(arguments: argparse.Namespace, output: Path) -> None:
         bpy.ops.tetraview.orbit_preview(
             output="GIF", filepath=str(output / "orbit.gif"), frames=arguments.frames, size_px=320, engine="CYCLES"
         )
-    print(f"  {obj.name}: {len(obj.data.polygons):,} triangles, {len(obj.data.vertices):,} vertices")
+    say(f"  {obj.name}: {len(obj.data.polygons):,} triangles, {len(obj.data.vertices):,} vertices")
     files = ("strip.png", "orbit_views.gif", "demo.blend", "asset.glb", "orbit.gif", "preview.png")
-    print(f"  in {shown(output)}: {', '.join(f'{name} {(output / name).stat().st_size / 1e6:.1f} MB' for name in files)}")
+    say(f"  in {shown(output)}: {', '.join(f'{name} {(output / name).stat().st_size / 1e6:.1f} MB' for name in files)}")
 
 
 def shown(path: Path) -> str:
@@ -166,7 +173,7 @@ def timed(what: str) -> Iterator[None]:
     """Print how long the block took."""
     started = time.perf_counter()
     yield
-    print(f"  {what:46} {time.perf_counter() - started:6.1f} s")
+    say(f"  {what:46} {time.perf_counter() - started:6.1f} s")
 
 
 def write_strip(paths: list[str], target: Path) -> None:
