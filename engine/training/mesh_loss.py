@@ -47,12 +47,12 @@ class MeshLossConfig:
 def single(encoded: Encoded, index: int) -> Encoded:
     """One object of an encoded batch."""
     views = slice(4 * index, 4 * index + 4)
-    return Encoded(encoded.planes[index : index + 1], encoded.raw[views], encoded.shallow[views], encoded.w2c)
+    return Encoded(encoded.planes[index : index + 1], encoded.raw[views], encoded.shallow[views], encoded.cameras[index : index + 1])
 
 
 def detached(encoded: Encoded) -> Encoded:
     """The same values without a gradient."""
-    return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.w2c)
+    return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.cameras)
 
 
 def signed_distance(model: Reconstructor, encoded: Encoded, points: Tensor) -> tuple[Tensor, Tensor]:
