@@ -237,9 +237,11 @@ def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], elevatio
     """The field that the model sees in framed views, uint8 [S, S, 4] RGBA keyed by name."""
     import torch
 
+    from .cameras import Rig
+
     stacked = np.stack([views[name] for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
     images = torch.from_numpy(stacked.astype(np.float32) / 255).to(model.device)
-    return model.reconstructor.encode(images, elevation_deg)
+    return model.reconstructor.encode(images, Rig(elevation_deg))
 
 
 def render_orbit(request: GenerateRequest, job: JobFolder, field: Field, report: OnProgress) -> Orbit:

@@ -11,7 +11,6 @@ import math
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ..cameras import RIG_DISTANCE, RIG_FOVY_DEG

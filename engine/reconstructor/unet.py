@@ -101,9 +101,8 @@ class Level(nn.Module):
         self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int, condition_channels: int
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            ResidualBlock(c, channels, mix=index == 0, condition_channels=condition_channels) for index, c in enumerate(in_channels)
-        )
+        blocks = [ResidualBlock(c, channels, index == 0, condition_channels) for index, c in enumerate(in_channels)]
+        self.blocks = nn.ModuleList(blocks)
         self.attention = SlotAttention(channels, size_px, head_dim) if attention else None
 
     def step(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -158,7 +157,8 @@ class PlaneUNet(nn.Module):
         skips: list[int] = []
         current = channels[0]
         for level, (width, size) in enumerate(zip(channels, sizes, strict=True)):
-            self.down.append(Level([current] + [width] * (blocks_per_level - 1), width, size, size <= attention_px, head_dim, told))
+            inputs = [current] + [width] * (blocks_per_level - 1)
+            self.down.append(Level(inputs, width, size, size <= attention_px, head_dim, told))
             skips += [width] * blocks_per_level
             current = width
             if level < len(channels) - 1:

@@ -38,8 +38,8 @@ class ViewSampler:
         self._near_hull = self._coarse_hull()
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the views see points [N, 3]: float [4, 1, N, 2], -1..1 over the image, y down; and the height that each image shows
-        at their depth, world units, float [4, N]."""
+        """Where the views see points [N, 3], float [4, 1, N, 2], -1..1 over the image, y down; and the height that each image
+        shows at their depth, world units, float [4, N]."""
         seen = torch.matmul(self.matrix, points.T)  # [4, 3, N]
         perspective = (1 + seen[:, 2]).clamp(min=1e-6)
         return (seen[:, :2] / perspective[:, None]).mT[:, None], self.image_height * perspective

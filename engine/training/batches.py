@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..cameras import RIG_DISTANCE, RIG_FOVY_DEG, Rig
+from ..cameras import RIG_FOVY_DEG, Rig
 from ..reconstructor import Reconstructor
 from .spoiling import spoil_views
-from .view_cache import ViewCache
+from .view_cache import ViewCache, absolute_depth
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -244,12 +244,6 @@ def draw_object(
     )
     rays = (origins.astype(np.float32), directions.astype(np.float32), on_white.astype(np.float32), alpha, hit)
     return DrawnObject(raw, known, rays, np.linalg.inv(cameras), frame, surface.astype(np.float32), rig, whole_views)
-
-
-def absolute_depth(offset: npt.NDArray[np.generic]) -> FloatArray:
-    """Distance along the ray, float32, 0 where nothing is hit, from the cache's offset to `RIG_DISTANCE`."""
-    depth = offset.astype(np.float32) + RIG_DISTANCE
-    return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
 
 
 def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: FloatArray, rng: np.random.Generator) -> Batch:

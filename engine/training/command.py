@@ -146,7 +146,8 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
         if not (weights / "config.json").exists():
             raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
         config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
-    batch = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled", "patch") if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled", "patch")}
+    batch = {key: value for key, value in given.items() if value is not None}
     config = dataclasses.replace(
         config,
         max_steps=args.max_steps,

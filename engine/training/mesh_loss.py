@@ -46,8 +46,8 @@ class MeshLossConfig:
 
 def single(encoded: Encoded, index: int) -> Encoded:
     """One object of an encoded batch."""
-    views = slice(4 * index, 4 * index + 4)
-    return Encoded(encoded.planes[index : index + 1], encoded.raw[views], encoded.shallow[views], encoded.cameras[index : index + 1])
+    one, views = slice(index, index + 1), slice(4 * index, 4 * index + 4)
+    return Encoded(encoded.planes[one], encoded.raw[views], encoded.shallow[views], encoded.cameras[one])
 
 
 def detached(encoded: Encoded) -> Encoded:

@@ -207,14 +207,16 @@ def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2)
     columns = []
     for index in np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int):
         item = cache[int(index)]
-        truths = [on_white(np.asarray(item["targets"][view])) for view in _side_views(np.asarray(item["c2w"]), views)]  # type: ignore[call-overload]
+        cameras, targets = np.asarray(item["c2w"], np.float32), np.asarray(item["targets"])
+        chosen = _side_views(cameras, views)
+        truths = [on_white(targets[view]) for view in chosen]
         column = [truths[-1]]
         for name, (chosen_set, known) in VALIDATION_SETS.items():
             rgba = torch.from_numpy(np.array(item["inputs"][chosen_set])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
             rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))  # type: ignore[call-overload]
             model_field = model.encode(rgba, rig, known)
-            for view, truth in zip(_side_views(np.asarray(item["c2w"]), views), truths, strict=True):
-                image = on_white(render_field(model_field, np.asarray(item["c2w"][view]), RIG_FOVY_DEG, truth.shape[0], samples=48))  # type: ignore[call-overload]
+            for view, truth in zip(chosen, truths, strict=True):
+                image = on_white(render_field(model_field, cameras[view], RIG_FOVY_DEG, truth.shape[0], samples=48))
                 scores[name].append(-10 * math.log10(max(1e-6, float(np.square(truth - image).mean()))))
             column.append(image)
         columns.append(np.concatenate(column, 0))

@@ -2,11 +2,12 @@
 
 A shard holds some objects. Its arrays, with N inputs and T targets an object:
 
-- `inputs` uint8 [n, N, 4, px, px, 4]: the four views, unlit, from the canonical rig, a turnaround, random rigs, and last from jittered cameras, half
-  of them lit.
+- `inputs` uint8 [n, N, 4, px, px, 4]: the four views, unlit, from the canonical rig, a turnaround's, random ones; and last from
+  jittered cameras, half of these lit.
 - `rigs` float32 [n, N, 2]: elevation and field of view that each set of views is said to have (the jittered one: the canonical).
 - `targets` uint8 [n, T, px, px, 4]: unlit, from cameras spread evenly over the whole sphere.
-- `depth` float16 [n, T, px, px]: distance along the ray less `RIG_DISTANCE`, which keeps a precision of 0.001; inf where nothing is hit.
+- `depth` float16 [n, T, px, px]: distance along the ray less `RIG_DISTANCE`, which keeps a precision of 0.001; inf where nothing
+  is hit.
 - `c2w` float32 [n, T, 4, 4].
 - `surface` float16 [n, S, 8]: points of the visible surface, see `dataset.surface_samples`.
 
@@ -28,7 +29,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cameras import (
-    CANONICAL_RIG, ORTHOGRAPHIC, RIG_AZIMUTH_DEG, RIG_DISTANCE, RIG_ELEVATION_DEG, RIG_FOVY_DEG, TURNAROUND_RIG, Rig, orbit_c2w,
+    CANONICAL_RIG,
+    ORTHOGRAPHIC,
+    RIG_AZIMUTH_DEG,
+    RIG_DISTANCE,
+    RIG_ELEVATION_DEG,
+    RIG_FOVY_DEG,
+    TURNAROUND_RIG,
+    Rig,
+    orbit_c2w,
 )  # fmt: skip
 from ..dataset.lighting import Light
 from ..dataset.packs import load_objects
@@ -115,7 +124,7 @@ def render_object(
     targets = render_views(mesh, c2w, RIG_FOVY_DEG, config.px, paint=paint)
     surface = surface_samples(EmbreeMesh(mesh.verts, mesh.faces), mesh.verts, mesh.faces, config.surface_points, rng)
     if len(surface) < config.surface_points:  # a sliver that few rays met: its points are used again
-        surface = np.resize(surface, (config.surface_points, surface.shape[1])) if len(surface) else np.zeros((config.surface_points, 8))
+        surface = np.resize(surface, (config.surface_points, 8)) if len(surface) else np.zeros((config.surface_points, 8))
     return {
         "inputs": np.stack(inputs),
         "rigs": np.array([(rig.elevation_deg, rig.fovy_deg) for rig in rigs], np.float32),
@@ -174,6 +183,12 @@ def build_view_cache(
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(_render_shard, jobs)
+
+
+def absolute_depth(offset: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Distance along the ray, float32, 0 where nothing is hit, from the cache's offset to `RIG_DISTANCE`."""
+    depth = offset.astype(np.float32) + RIG_DISTANCE
+    return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
 
 
 class ViewCache:

@@ -48,7 +48,7 @@ def test_only_what_neighbours_say_counts() -> None:
 
 def test_the_terms_count_by_their_weights(cache: ViewCache) -> None:  # noqa: F811
     totals, terms = [], {}
-    for weights in ({}, {"gradient": 3.0, "ssim": 5.0}):
+    for weights in ({"gradient": 0.0, "ssim": 0.0}, {"gradient": 3.0, "ssim": 5.0}):
         torch.manual_seed(0)
         batch = BatchConfig(objects=2, rays=64, patch=4)
         config = TrainConfig(minutes=10, bf16=False, batch=batch, loss=LossConfig(samples=24, **weights))
