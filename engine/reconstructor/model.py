@@ -50,8 +50,9 @@ class ViewEncoder(nn.Module):
 class Reconstructor(ModelMixin, ConfigMixin):
     """One to four orthogonal views to a field of density, signed distance and albedo.
 
-    With `condition_channels`, the network is told the views' elevation and lens and which of them are known. Without, it takes
-    four views from any rig as if they came from the one it was trained on. Defaults are the starter size; `FULL` is the article's.
+    With `condition_channels`, the network is told the views' elevation and lens, and which of them are known. Without, it takes
+    four views from any rig as if they came from the one that it was trained on. Defaults are the starter size; `FULL` is the
+    article's.
     """
 
     @register_to_config

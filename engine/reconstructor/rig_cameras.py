@@ -1,7 +1,7 @@
 """The cameras of a batch of four-view rigs as the reconstructor computes with them: perspective and orthographic alike.
 
-All four cameras look at the origin. A point has x, y (down) and z (away) in a camera's axes. With h the half extent of the image at
-the origin and k the inverse of the camera's distance, it is seen at (x, y) / (h * (1 + k * z)); k is 0 for an orthographic lens.
+All four cameras look at the origin. A point has x, y (down) and z (away) in a camera's axes. With h the half extent of the image
+at the origin and k the inverse of the distance, it is seen at (x, y) / (h * (1 + k * z)). An orthographic lens has k = 0.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_the_terms_count_by_their_weights(cache: ViewCache) -> None:  # noqa: F8
 
 
 def test_patch_losses_refuse_single_rays(cache: ViewCache) -> None:  # noqa: F811
-    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16), loss=LossConfig(ssim=1.0))
+    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16, patch=1), loss=LossConfig(ssim=1.0))
     trainer = Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
     with pytest.raises(ValueError, match="patch: expected at least 2"):
         trainer.train_step(next(batches_forever(cache, trainer)))

@@ -23,7 +23,8 @@ from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_v
 
 TINY = {"input_px": 32, "patch_px": 2, "channels": (8, 16), "attention_px": 8, "head_dim": 8, "plane_channels": 8, "plane_px": 16,
         "shallow_channels": 4, "hidden": 16}  # fmt: skip
-BATCH = BatchConfig(objects=2, rays=64)
+FOUR_CANONICAL = {"inputs": (1, 0, 0, 0), "known": (0, 0, 0, 1)}
+BATCH = BatchConfig(objects=2, rays=64, **FOUR_CANONICAL)
 
 
 def box(name: str, size: tuple[float, float, float], colour: tuple[int, int, int]) -> TexturedMesh:
@@ -92,7 +93,7 @@ def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dic
 
 
 def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> None:
-    config = BatchConfig(rays=300, jittered=0.0, recolour=1.0, foreground=1.0, mirror=0.0, turn=0.0)
+    config = BatchConfig(rays=320, jittered=0.0, recolour=1.0, foreground=1.0, mirror=0.0, turn=0.0, patch=1, **FOUR_CANONICAL)
     drawn = draw_object(cache[0], config, 32, np.random.default_rng(5))
     raw, colour, alpha = drawn.raw, drawn.rays[2], drawn.rays[3]
     shown = {tuple(np.round(c, 1)) for c in raw[raw[..., 3] > 0.999][:, :3]}
@@ -103,7 +104,7 @@ def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> Non
 def test_loss_falls(cache: ViewCache) -> None:
     trainer = new_trainer()
     batch = draw_batch(cache, BATCH, 32, np.full(len(cache), 1 / len(cache)), trainer.rng)
-    terms = [trainer.train_step(batch) for _ in range(50)]
+    terms = [trainer.train_step(batch) for _ in range(90)]
     for name in ("colour", "termination", "surface"):
         assert np.mean([t[name] for t in terms[-5:]]) < 0.7 * np.mean([t[name] for t in terms[:5]]), name
 
@@ -151,8 +152,8 @@ def test_surface_loss_is_least_for_the_true_distance(cache: ViewCache, settings:
         for factor in (1.0, 0.5, -1.0):
             model.decoder = BoxDistance(half[str(cache.meta[seed]["id"])], factor)  # type: ignore[assignment]
             terms[factor] = surface_loss(model, encoded, batch, LossConfig(), torch.Generator().manual_seed(0))[1]
-        assert terms[1.0]["sdf"] < 0.01 and terms[1.0]["normal"] < 0.1
-        assert terms[0.5]["sdf"] > 3 * terms[1.0]["sdf"] and terms[0.5]["normal"] > 0.4
+        assert terms[1.0]["sdf"] < 0.03 and terms[1.0]["normal"] < 0.1
+        assert terms[0.5]["sdf"] > 2 * terms[1.0]["sdf"] and terms[0.5]["normal"] > 0.4
         assert terms[-1.0]["sdf"] > terms[0.5]["sdf"]
         model = Reconstructor(**TINY)
 
@@ -257,7 +258,7 @@ def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
     config = mesh_stage().batch
     batch = draw_batch(
         cache,
-        BatchConfig(objects=1, rays=64, views=2, mirror=0, turn=0, jittered=0, recolour=0, known=(0, 0, 0, 1)),
+        BatchConfig(objects=1, rays=64, views=2, mirror=0, turn=0, jittered=0, recolour=0, **FOUR_CANONICAL),
         32,
         weights,
         np.random.default_rng(0),
@@ -265,7 +266,7 @@ def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
     assert config.mirror == 0 and config.turn == 0 and len(batch.views[0]) == 2
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
-    for step in range(30):
+    for step in range(60):
         encoded = single(model.encode_batch(batch.raw, batch.rigs, batch.known), 0)
         loss, terms = mesh_loss(
             model, encoded, batch.views[0], MeshLossConfig(resolution=32, pixels=400), np.random.default_rng(1)
