@@ -19,8 +19,8 @@ from .decoder import PointDecoder, exponential
 from .encoded import Encoded, PointSamples
 from .field import Field
 from .rig_cameras import CONDITION_CHANNELS, RigCameras
-from .silhouettes import gate_margin, hull_distance, signed_silhouette
 from .unet import PlaneUNet
+from .visual_hull import gate_margin, hull_distance, signed_silhouette
 
 RAW_CHANNELS = 5
 """Full-resolution channels of a view: premultiplied colour, alpha, signed silhouette."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .encoded import Encoded
-from .silhouettes import hull_distance
+from .visual_hull import hull_distance
 
 CELLS = 64
 """Cells a side of the coarse hull."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidRequestError
 from .cutout import command as cutout
 from .generator import command as generator
-from .generator import examples
+from .retrieval import build_bank
 from .text import command as text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "text":
             text.add_arguments(model)
         elif name == "examples":
-            examples.add_arguments(model)
+            build_bank.add_arguments(model)
         else:
             generator.add_arguments(model, name)
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_reconstructor(args)
     if args.model == "cutout":
         return cutout.run(args, _rendered_views(args))
-    others = {"text": text.run, "examples": examples.run}
+    others = {"text": text.run, "examples": build_bank.run}
     return others.get(args.model, generator.run)(args)
 
 

@@ -11,7 +11,7 @@ from tetraview.engine.cameras import CANONICAL_RIG, RIG_FOVY_DEG, TURNAROUND_RIG
 from tetraview.engine.reconstructor import FULL, Field, Reconstructor
 from tetraview.engine.reconstructor.field import COLOUR_CHUNK
 from tetraview.engine.reconstructor.rig_cameras import RigCameras
-from tetraview.engine.reconstructor.silhouettes import hull_distance, signed_silhouette
+from tetraview.engine.reconstructor.visual_hull import hull_distance, signed_silhouette
 from tetraview.engine.rendering.volumetric import composite, ray_samples, render_field
 
 from .models import TINY, ball_views
