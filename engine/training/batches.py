@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import cv2
@@ -202,33 +199,3 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     depth_maps = torch.from_numpy(np.stack([np.asarray(cache[int(i)]["depth"]) for i in chosen]))
     w2c, frame = (torch.from_numpy(np.stack([part[k] for part in parts])) for k in (6, 7))
     return Batch(raw, index, *columns, depth_maps, w2c, frame, views=views)
-
-
-def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
-    """Draw batches in a thread, a few ahead; an error there is raised here."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                while not stop.is_set():
-                    try:
-                        ready.put(batch, timeout=0.5)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-        except BaseException as error:
-            ready.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
