@@ -13,17 +13,19 @@ EXACT = {"minutes": 1e9, "max_steps": 8}
 """Settings with which the learning rate follows the steps, not the clock."""
 
 
-def check_resuming_is_exact(new_task: Callable[[], Task[Any]], folder: Path, steps: int = 2) -> dict[str, float]:
+def check_resuming_is_exact(
+    new_task: Callable[[], Task[Any]], folder: Path, steps: int = 2, accelerator: Any = None
+) -> dict[str, float]:
     """Compare one step after `steps` steps, with and without an interruption; returns the terms of that step.
 
     The interrupted run draws its batches ahead, so that it has drawn more of them than it has used.
     """
-    straight = TrainingLoop(new_task(), folder / "straight")
+    straight = TrainingLoop(new_task(), folder / "straight", accelerator)
     for _ in range(steps):
         straight.step()
     expected = straight.step()
 
-    interrupted = TrainingLoop(new_task(), folder / "interrupted", draw_ahead=True)
+    interrupted = TrainingLoop(new_task(), folder / "interrupted", accelerator, draw_ahead=True)
     run = interrupted.run()
     for _ in range(steps):
         next(run)
@@ -32,7 +34,7 @@ def check_resuming_is_exact(new_task: Callable[[], Task[Any]], folder: Path, ste
 
     torch.manual_seed(12345)
     torch.rand(7)  # another random state than the interrupted run's
-    resumed = TrainingLoop(new_task(), folder / "interrupted")
+    resumed = TrainingLoop(new_task(), folder / "interrupted", accelerator)
     assert not all(map(torch.equal, resumed.parameters, straight.parameters))
     assert resumed.resume() and resumed.clock.step == steps and resumed.clock.seconds == interrupted.clock.seconds
     assert resumed.step() == expected
