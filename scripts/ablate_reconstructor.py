@@ -22,8 +22,8 @@ import torch
 from tetraview.engine.cameras import RIG_FOVY_DEG
 from tetraview.engine.imaging.colour import on_white
 from tetraview.engine.imaging.compare import psnr
-from tetraview.engine.library import write_json
-from tetraview.engine.models import STARTER_MODEL
+from tetraview.engine.job.folder import write_json
+from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.reconstructor.encoded import PointSamples
 from tetraview.engine.rendering.volumetric import render_field

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InvalidRequestError
-from ..library import default_home, new_job_folder
+from ..job.folder import default_home, new_job_folder
 from ..types import (
     GUIDANCE_RANGE,
     OBJECT_SIZE_RANGE,

@@ -17,8 +17,8 @@ from ..cameras import RIG_ELEVATION_DEG, rig_c2w
 from .decoder import PointDecoder, exponential
 from .encoded import Encoded, PointSamples
 from .field import Field
-from .silhouettes import gate_margin, hull_distance, project_to_views, signed_silhouette
 from .unet import PlaneUNet
+from .visual_hull import gate_margin, hull_distance, project_to_views, signed_silhouette
 
 RAW_CHANNELS = 5
 """Full-resolution channels of a view: premultiplied colour, alpha, signed silhouette."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cameras import RIG_FOVY_DEG
 from .encoded import Encoded
-from .silhouettes import hull_distance
+from .visual_hull import hull_distance
 
 CELLS = 64
 """Cells a side of the coarse hull."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidRequestError
 from .cutout import command as cutout
 from .generator import command as generator
-from .generator import examples
 from .options import add_loop_options, loop_settings, set_up, start_folder, train
+from .retrieval import build_bank
 from .text import command as text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "text":
             text.add_arguments(model)
         elif name == "examples":
-            examples.add_arguments(model)
+            build_bank.add_arguments(model)
         else:
             generator.add_arguments(model, name)
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_reconstructor(args)
     if args.model == "cutout":
         return cutout.run(args, _rendered_views(args))
-    others = {"text": text.run, "examples": examples.run}
+    others = {"text": text.run, "examples": build_bank.run}
     return others.get(args.model, generator.run)(args)
 
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.engine.multiview.configs import consistency_scheduler, starter_scheduler, tiny_sdxl_components
+from tetraview.engine.multiview.configs import consistency_scheduler, starter_scheduler
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.training.average import Average
 from tetraview.engine.training.generator.autoencoder import AutoencoderConfig, AutoencoderTask, moment_loss, sobel
@@ -31,6 +31,7 @@ from tetraview.engine.training.generator.selection import Judge
 from tetraview.engine.training.generator.trainer import GeneratorTask, TrainingData, make_accelerator
 from tetraview.engine.training.loop import Clock, LoopConfig, Task, TrainingLoop
 
+from ..tiny_generators import tiny_sdxl_components
 from ..training.resuming import EXACT, check_resuming_is_exact
 from .conftest import tiny_pipeline
 

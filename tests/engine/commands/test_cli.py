@@ -20,7 +20,7 @@ from tetraview.engine.commands import doctor, orbit
 from tetraview.engine.commands.options import build_request, named_photos, photos_in_folder
 from tetraview.engine.commands.reconstruct import given_photos
 from tetraview.engine.errors import EngineError, InvalidRequestError
-from tetraview.engine.library import JobFolder
+from tetraview.engine.job.folder import JobFolder
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
 from ..process.conftest import TINY, save_tiny_generator

@@ -10,7 +10,7 @@ import torch
 from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, project, rig_c2w
 from tetraview.engine.reconstructor import FULL, Field, Reconstructor
 from tetraview.engine.reconstructor.field import COLOUR_CHUNK
-from tetraview.engine.reconstructor.silhouettes import hull_distance, project_to_views, signed_silhouette
+from tetraview.engine.reconstructor.visual_hull import hull_distance, project_to_views, signed_silhouette
 from tetraview.engine.rendering.volumetric import composite, ray_samples, render_field
 
 from .models import ball_views
