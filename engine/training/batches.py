@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import cv2
@@ -60,6 +57,11 @@ class BatchConfig:
     recolour: float = 0.15
     patch: int = 8
     views: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rays < self.patch**2:
+            side = f"one square of side {self.patch}"
+            raise ValueError(f"rays: expected at least {self.patch**2}, {side}, got {self.rays}")
 
 
 @dataclass(frozen=True)
@@ -258,33 +260,3 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     w2c, frame, surface = (torch.from_numpy(np.stack([getattr(d, name) for d in drawn])) for name in ("w2c", "frame", "surface"))
     views = tuple(d.views for d in drawn) if config.views else ()
     return Batch(raw, known, index, *rays, depth_maps, w2c, frame, surface, tuple(d.rig for d in drawn), views)
-
-
-def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
-    """Draw batches in a thread, a few ahead; an error there is raised here."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                while not stop.is_set():
-                    try:
-                        ready.put(batch, timeout=0.5)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-        except BaseException as error:
-            ready.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()

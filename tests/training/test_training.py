@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,15 @@ from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.reconstructor.model import UNKNOWN_SILHOUETTE
 from tetraview.engine.rendering.volumetric import composite
 from tetraview.engine.training import command, view_cache
-from tetraview.engine.training.batches import BatchConfig, draw_batch, draw_known, draw_object, prefetch, target_rays
+from tetraview.engine.training.batches import BatchConfig, draw_batch, draw_known, draw_object, target_rays
+from tetraview.engine.training.loop import TrainingLoop
 from tetraview.engine.training.losses import LossConfig, seen_through, surface_loss, termination_loss
 from tetraview.engine.training.mesh_loss import MeshLossConfig, mesh_loss, single, surface_verts
-from tetraview.engine.training.reconstructor import TrainConfig, Trainer, mesh_stage, rate_at, start_from_weights, train, validate
+from tetraview.engine.training.prefetch import prefetch
+from tetraview.engine.training.reconstructor import ReconstructorTask, TrainConfig, mesh_stage, start_from_weights, validate
 from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
+
+from .resuming import EXACT, check_resuming_is_exact
 
 TINY = {"input_px": 32, "patch_px": 2, "channels": (8, 16), "attention_px": 8, "head_dim": 8, "plane_channels": 8, "plane_px": 16,
         "shallow_channels": 4, "hidden": 16}  # fmt: skip
@@ -55,10 +60,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> ViewCache:
     return ViewCache(folder)
 
 
-def new_trainer(**settings: object) -> Trainer:
+def new_task(cache: ViewCache, **settings: object) -> ReconstructorTask:
     torch.manual_seed(0)
-    config = TrainConfig(minutes=10, warmup_steps=5, bf16=False, batch=BATCH, loss=LossConfig(samples=24), **settings)  # type: ignore[arg-type]
-    return Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
+    chosen = {"minutes": 10, "warmup_steps": 5, "bf16": False, "batch": BATCH, "loss": LossConfig(samples=24), **settings}
+    return ReconstructorTask(Reconstructor(**TINY), TrainConfig(**chosen), cache, cache, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_rays_are_those_of_the_target_pixels(cache: ViewCache) -> None:
@@ -101,12 +106,17 @@ def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> Non
     assert wanted <= shown
 
 
-def test_loss_falls(cache: ViewCache) -> None:
-    trainer = new_trainer()
-    batch = draw_batch(cache, BATCH, 32, np.full(len(cache), 1 / len(cache)), trainer.rng)
-    terms = [trainer.train_step(batch) for _ in range(90)]
+def test_loss_falls(cache: ViewCache, tmp_path: Path) -> None:
+    loop = TrainingLoop(new_task(cache), tmp_path)
+    batches = loop.draw(0)
+    terms = [loop.step(batches) for _ in range(90)]
     for name in ("colour", "termination", "surface"):
         assert np.mean([t[name] for t in terms[-5:]]) < 0.7 * np.mean([t[name] for t in terms[:5]]), name
+
+
+def test_fewer_rays_than_a_square_are_refused() -> None:
+    with pytest.raises(ValueError, match="rays: expected at least 64, one square of side 8, got 63"):
+        BatchConfig(rays=63)
 
 
 def test_known_views_are_drawn_as_asked(cache: ViewCache) -> None:
@@ -203,39 +213,45 @@ def test_what_views_see_through_is_outside_the_box(cache: ViewCache, settings: d
         assert empty[excess > 0.15].float().mean() > 0.9  # three views carve most of the outside
 
 
-def test_resuming_gives_the_same_next_step(cache: ViewCache, tmp_path: Path) -> None:
-    weights = np.full(len(cache), 1 / len(cache))
-    trainer = new_trainer()
-    for _ in range(3):
-        trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))
-    trainer.save(tmp_path / "checkpoint.pt")
-    resumed = new_trainer()
-    resumed.load(tmp_path / "checkpoint.pt")
-    resumed.seconds = trainer.seconds
-    assert resumed.step == 3
-    following = [t.train_step(draw_batch(cache, BATCH, 32, weights, t.rng)) for t in (trainer, resumed)]
-    assert following[0] == following[1]
-    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), resumed.model.parameters(), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(trainer.average, resumed.average, strict=True))
+@pytest.fixture(scope="module")
+def volumetric(cache: ViewCache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights after a few volumetric steps: there is a surface to extract."""
+    folder = tmp_path_factory.mktemp("volumetric")
+    loop = TrainingLoop(new_task(cache), folder)
+    for _ in range(20):
+        loop.step()
+    loop.task.save_weights(folder, None)
+    return folder / "reconstructor"
+
+
+@pytest.mark.parametrize("stage", ["volumetric", "mesh"])
+def test_resuming_gives_the_same_next_step(stage: str, cache: ViewCache, volumetric: Path, tmp_path: Path) -> None:
+    def new() -> ReconstructorTask:
+        task = new_task(cache, **EXACT)
+        if stage == "volumetric":
+            return task
+        batch = replace(mesh_stage().batch, objects=1, rays=64)
+        config = replace(task.config, batch=batch, mesh=MeshLossConfig(resolution=24, pixels=100))
+        model = Reconstructor.from_pretrained(volumetric)
+        return ReconstructorTask(model, config, cache, cache, torch.device("cpu"))
+
+    terms = check_resuming_is_exact(new, tmp_path)
+    assert stage == "volumetric" or terms["mesh_depth"] > 0
 
 
 def test_train_writes_weights_curves_and_sheets(cache: ViewCache, tmp_path: Path) -> None:
-    trainer = new_trainer(max_steps=25, validation_objects=1)
-    assert len(list(train(trainer, cache, cache, tmp_path))) == 25
+    loop = TrainingLoop(new_task(cache, max_steps=25, validation_objects=1), tmp_path)
+    assert len(list(loop.run())) == 25
     assert (tmp_path / "curves.csv").read_text().startswith("step,seconds,loss")
     assert (
         (tmp_path / "validation.csv").exists() and list(tmp_path.glob("samples_*.png")) and (tmp_path / "checkpoint.pt").exists()
     )
-    scores, sheet = validate(Reconstructor.from_pretrained(tmp_path / "reconstructor").eval(), cache, 1)
+    saved = Reconstructor.from_pretrained(tmp_path / "reconstructor").eval()
+    scores, sheet = validate(saved, cache, 1)
     assert set(scores) == {"four", "turnaround", "one"} and all(5 < score < 60 for score in scores.values())
     assert sheet.shape == (128, 32, 3)
-
-
-def test_rate_warms_up_then_falls() -> None:
-    config = TrainConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
-    assert rate_at(0.0, 0, config) == pytest.approx(0.1)
-    assert rate_at(0.0, 20, config) == pytest.approx(1.0)
-    assert rate_at(1.0, 999, config) == pytest.approx(0.1)
+    averaged = dict(zip((name for name, _ in loop.task.network.named_parameters()), loop.average.values, strict=True))
+    assert all(torch.equal(p, averaged[name]) for name, p in saved.named_parameters())
 
 
 def test_vertices_follow_the_sdf_at_both_ends() -> None:
@@ -247,14 +263,10 @@ def test_vertices_follow_the_sdf_at_both_ends() -> None:
     assert sdf.grad is not None and (sdf.grad > 0).all()  # more inside: the surface moves to the outside end
 
 
-def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
+def test_mesh_stage_lowers_its_own_loss(cache: ViewCache, volumetric: Path) -> None:
     """Tuned on one object, the mesh loss falls, and the gradient reaches the SDF head."""
-    trainer = new_trainer()
+    model = Reconstructor.from_pretrained(volumetric).train()
     weights = np.full(len(cache), 1 / len(cache))
-    for _ in range(20):
-        trainer.train_step(draw_batch(cache, BATCH, 32, weights, trainer.rng))
-    model = trainer.model
-    model.decoder.initialise_sdf_from_density(0.02)
     config = mesh_stage().batch
     batch = draw_batch(
         cache,
@@ -278,7 +290,7 @@ def test_mesh_stage_lowers_its_own_loss(cache: ViewCache) -> None:
             assert set(terms) == {"mesh_colour", "mesh_depth", "mesh_silhouette"}
         optimiser.step()
         losses.append(loss.item())
-    assert np.mean(losses[-3:]) < 0.7 * losses[0]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
 def test_prefetch_hands_errors_on() -> None:
