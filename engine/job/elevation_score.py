@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_FOVY_DEG, rig_c2w
+from ..cameras import RIG_FOVY_DEG, Rig, rig_c2w
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
 from ..models.loading import LoadedModel, field_of_views
@@ -29,7 +29,7 @@ def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_
     """
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, views, elevation_deg)
+    field = field_of_views(model, views, Rig(elevation_deg))
     again = [np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1) for camera in rig_c2w(elevation_deg)]
     return psnr(on_white(np.stack(again)), on_white(np.stack([_small(views[name]) for name in VIEW_NAMES])))
 

@@ -79,11 +79,14 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--export", metavar="DIR", help="at the end write the weights there as float16, as the package ships them")
     add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
     add("--rays", type=int, metavar="N", help="target rays an object (640; stage mesh 192)")
+    add("--patch", type=int, metavar="PX", help="draw rays in squares of this side, for SSIM and gradient losses (8)")
+    add("--appearances", type=int, default=2, metavar="N",
+        help="renders of each object: as it is, then with random solid textures over its own (%(default)s)")  # fmt: skip
     add("--jittered", type=float, metavar="SHARE", help="share of objects seen by jittered cameras, half of those lit")
     add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs are spoiled as photos are")
     add("--source-weight", type=source_weight, action="append", default=[], metavar="SOURCE=WEIGHT",
         help="draw the objects of a source so many times as often; may be given several times")  # fmt: skip
-    add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
+    add("--targets", type=int, default=12, metavar="N", help="target views rendered an object (%(default)s)")
     add("--px", type=int, default=128, help="side of inputs and targets (%(default)s)")
     add("--limit", type=int, metavar="N", help="render and use at most the first N shards of 64 objects")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
@@ -117,7 +120,7 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     from ..reconstructor import Reconstructor
     from .export import export_weights
     from .loop import TrainingLoop
-    from .reconstructor import ReconstructorTask, TrainConfig, mesh_stage
+    from .reconstructor import CONDITION_CHANNELS, ReconstructorTask, TrainConfig, mesh_stage, start_from_weights
     from .view_cache import ViewCache
 
     out, views, device = Path(args.out), _rendered_views(args), set_up(args)
@@ -128,12 +131,14 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
         if not (weights / "config.json").exists():
             raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
         config, out = mesh_stage(), out / "mesh"
-    batch = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled") if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled", "patch")}
+    batch = {key: value for key, value in given.items() if value is not None}
     settings = {**loop_settings(args), "source_weights": dict(args.source_weight)}
     if args.sheet_every is not None:
         settings["sheet_every_s"] = None
     config = dataclasses.replace(config, **settings, batch=dataclasses.replace(config.batch, **batch))
-    model = Reconstructor(input_px=args.px) if weights is None else Reconstructor.from_pretrained(weights)
+    told = {"condition_channels": CONDITION_CHANNELS}
+    model = Reconstructor(input_px=args.px, **told) if weights is None else start_from_weights(weights, **told)
     validation = ViewCache(views / "validation")
     task = ReconstructorTask(model, config, ViewCache(views / "train"), validation if len(validation) else None, device)
     train(TrainingLoop(task, out))
@@ -152,9 +157,9 @@ def _rendered_views(args: argparse.Namespace) -> Path:
 
     data = Path(args.data)
     views = Path(args.cache) if args.cache else Path(args.out) / "views"
-    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
+    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed, appearances=getattr(args, "appearances", 1))
     _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", config, args)
-    held_out = dataclasses.replace(config, seed=args.seed + 1)
+    held_out = dataclasses.replace(config, seed=args.seed + 1, appearances=1)
     _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
     return views
 

@@ -35,6 +35,8 @@ def add_loop_options(
     add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add("--start-from", metavar="DIR", help=start_from)
     add("--learning-rate", type=float, metavar="RATE", help=f"peak of the schedule ({rate})")
+    add("--warmup-steps", type=int, metavar="N", help="steps up to the peak rate (the model's own)")
+    add("--ema-decay", type=float, metavar="DECAY", help="decay of the weights' moving average (the model's own)")
     add("--accumulate", type=int, default=1, metavar="N", help="batches a step, one after another (%(default)s)")
     add("--sheet-every", type=int, metavar="N", help=f"steps between validations, each with a sample sheet ({sheets})")
     add("--threads", type=int, metavar="N", help="threads of the processor (all)")
@@ -54,7 +56,7 @@ def loop_settings(args: argparse.Namespace) -> dict[str, Any]:
         "compile": args.compile,
         "seed": args.seed,
     }
-    given = {"learning_rate": args.learning_rate, "sheet_every": args.sheet_every}
+    given = {name: getattr(args, name) for name in ("learning_rate", "warmup_steps", "ema_decay", "sheet_every")}
     return settings | {name: value for name, value in given.items() if value is not None}
 
 

@@ -5,6 +5,8 @@ Stage one is volumetric; stage two adds the loss of the extracted mesh (`mesh_lo
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,19 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..cameras import RIG_FOVY_DEG
+from ..cameras import RIG_FOVY_DEG, Rig
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
 from ..reconstructor import Reconstructor
 from ..rendering.volumetric import render_field
 from .batches import Batch, BatchConfig, draw_batch
 from .loop import LoopConfig, Task, Validation, autocast, torch_generator
-from .losses import LossConfig, render_batch, volumetric_loss
+from .losses import LossConfig, render_batch, surface_loss, volumetric_loss
 from .mesh_loss import MeshLossConfig, mesh_loss, single
 from .view_cache import ViewCache
 
+log = logging.getLogger(__name__)
+
 REFRESH_EVERY = 100
 """Batches between looks for shards of the cache that have been rendered since."""
+
+CONDITION_CHANNELS = 96
+"""Width of what modulates the starter's residual blocks: cameras, and which views are known."""
 
 SDF_SCALE = 0.02
 """World units of distance per unit of log density, when the SDF head is set from the density."""
@@ -75,9 +82,13 @@ def reconstructor_loss(
     """
     device = batch.raw.device
     with autocast(device, config.bf16):
-        encoded = model.encode_batch(batch.raw)
-    decoded = render_batch(model, encoded, batch, config.loss, torch_generator(rng, device))
+        encoded = model.encode_batch(batch.raw, batch.rigs, batch.known)
+    generator = torch_generator(rng, device)
+    decoded = render_batch(model, encoded, batch, config.loss, generator)
     loss, terms = volumetric_loss(decoded, batch, config.loss, config.batch.patch)
+    if config.loss.sdf or config.loss.normal:
+        part, surface_terms = surface_loss(model, encoded, batch, config.loss, generator)
+        loss, terms = loss + part, terms | surface_terms
     for index, views in enumerate(batch.views):
         part, mesh_terms = mesh_loss(model, single(encoded, index), views, config.mesh, rng)
         loss = loss + part / len(batch.views)
@@ -91,19 +102,40 @@ def object_weights(cache: ViewCache, config: TrainConfig) -> np.ndarray:
     return weights / weights.sum()
 
 
-def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[float, np.ndarray]:
-    """Mean PSNR over unseen objects and views, dB, and a sheet float32 [2 * px, count * px, 3]: truth above prediction."""
-    scores, columns = [], []
+VALIDATION_SETS: dict[str, tuple[int, tuple[bool, bool, bool, bool]]] = {
+    "four": (0, (True, True, True, True)),
+    "turnaround": (1, (True, True, True, False)),
+    "one": (0, (True, False, False, False)),
+}
+"""What is validated: the set of input views in the cache, and which of them are known."""
+
+
+def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[dict[str, float], np.ndarray]:
+    """Mean PSNR over unseen objects and views, dB, of each of `VALIDATION_SETS`, and a sheet float32: truth above predictions."""
+    scores: dict[str, list[float]] = {name: [] for name in VALIDATION_SETS}
+    columns = []
     for index in np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int):
         item = cache[int(index)]
-        rgba = torch.from_numpy(np.array(item["inputs"][0])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
-        model_field = model.encode(rgba)
-        for view in range(views):
-            truth = on_white(np.asarray(item["targets"][view]))  # type: ignore[call-overload]
-            image = on_white(render_field(model_field, np.asarray(item["c2w"][view]), RIG_FOVY_DEG, truth.shape[0], samples=48))  # type: ignore[call-overload]
-            scores.append(psnr(image, truth))
-        columns.append(np.concatenate([truth, image], 0))
-    return float(np.mean(scores)), np.concatenate(columns, 1)
+        cameras, targets = np.asarray(item["c2w"], np.float32), np.asarray(item["targets"])
+        chosen = _side_views(cameras, views)
+        truths = [on_white(targets[view]) for view in chosen]
+        column = [truths[-1]]
+        for name, (chosen_set, known) in VALIDATION_SETS.items():
+            rgba = torch.from_numpy(np.array(item["inputs"][chosen_set])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
+            rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))  # type: ignore[call-overload]
+            model_field = model.encode(rgba, rig, known)
+            for view, truth in zip(chosen, truths, strict=True):
+                image = on_white(render_field(model_field, cameras[view], RIG_FOVY_DEG, truth.shape[0], samples=48))
+                scores[name].append(psnr(image, truth))
+            column.append(image)
+        columns.append(np.concatenate(column, 0))
+    return {name: float(np.mean(values)) for name, values in scores.items()}, np.concatenate(columns, 1)
+
+
+def _side_views(c2w: np.ndarray, count: int) -> np.ndarray:
+    """The target views nearest to 20 degrees above the horizon, int [count]: people look at objects from there."""
+    height = c2w[:, 2, 3] / np.linalg.norm(c2w[:, :3, 3], axis=1)
+    return np.argsort(np.abs(height - math.sin(math.radians(20))), kind="stable")[:count]
 
 
 class ReconstructorTask(Task[Batch]):
@@ -144,12 +176,13 @@ class ReconstructorTask(Task[Batch]):
     def validate(self) -> Validation | None:
         if self.validation is None:
             return None
-        return Validation(*validate(self.copy(), self.validation, self.config.validation_objects))
+        scores, sheet = validate(self.copy(), self.validation, self.config.validation_objects)
+        return Validation(float(np.mean(list(scores.values()))), sheet, scores)
 
     def save_weights(self, out: Path, found: Validation | None) -> None:
-        """Write the model to `OUT/reconstructor`; after the volumetric stage its SDF head is set from the density."""
+        """Write the model to `OUT/reconstructor`; a volumetric stage without SDF loss sets its SDF head from the density."""
         model = self.copy()
-        if not self.config.is_mesh_stage:
+        if not self.config.is_mesh_stage and not self.config.loss.sdf:
             model.decoder.initialise_sdf_from_density(SDF_SCALE)
         model.save_pretrained(out / "reconstructor")
 
@@ -158,3 +191,20 @@ class ReconstructorTask(Task[Batch]):
         copy = Reconstructor(**{key: value for key, value in self.network.config.items() if not key.startswith("_")})
         copy.load_state_dict(self.network.state_dict())
         return copy.to(self.device).eval()
+
+
+def start_from_weights(weights: Path, **changes: object) -> Reconstructor:
+    """A model that begins as the one in a folder; parameters that it has beyond it begin as they are initialised.
+
+    Args:
+        weights: A folder with `config.json` and weights.
+        changes: Settings that differ from the folder's, such as `condition_channels`.
+    """
+    old = Reconstructor.from_pretrained(weights)
+    config = {key: value for key, value in old.config.items() if not key.startswith("_")} | changes
+    model = Reconstructor(**config)
+    missing, unexpected = model.load_state_dict(old.state_dict(), strict=False)
+    if unexpected:
+        raise ValueError(f"{weights} holds parameters that the model lacks: {unexpected[:3]}")
+    log.info("%d parameters of %s, %d new", len(old.state_dict()), weights, len(missing))
+    return model

@@ -40,10 +40,20 @@ def test_every_model_takes_the_loop_s_options(parser: argparse.ArgumentParser, m
     plain = LoopConfig(**loop_settings(parser.parse_args([model, "--data", "d"])))
     minutes = 45.0 if model == "cutout" else 60.0
     assert plain == LoopConfig(minutes=minutes)  # what is not given stays the model's default
-    words = "--minutes 2 --max-steps 7 --learning-rate 0.5 --accumulate 3 --sheet-every 11 --no-bf16 --compile --seed 5"
+    words = "--minutes 2 --max-steps 7 --learning-rate 0.5 --warmup-steps 9 --ema-decay 0.5 --accumulate 3 --sheet-every 11"
+    words += " --no-bf16 --compile --seed 5"
     args = parser.parse_args([model, "--data", "d", *words.split(), "--start-from", "w", "--threads", "1", "--device", "cpu"])
     assert LoopConfig(**loop_settings(args)) == LoopConfig(
-        minutes=2, max_steps=7, learning_rate=0.5, accumulate=3, sheet_every=11, bf16=False, compile=True, seed=5
+        minutes=2,
+        max_steps=7,
+        learning_rate=0.5,
+        warmup_steps=9,
+        ema_decay=0.5,
+        accumulate=3,
+        sheet_every=11,
+        bf16=False,
+        compile=True,
+        seed=5,
     )
     assert args.start_from == "w"
 
@@ -57,7 +67,7 @@ def test_both_stages_of_the_reconstructor_run(
     Reconstructor(**TINY).save_pretrained(tmp_path / "given")
     out = tmp_path / "out"
     words = ["reconstructor", "--data", str(tmp_path), "--out", str(out), "--px", "32", "--targets", "3", "--objects", "1"]
-    words += ["--rays", "32", "--workers", "1", "--no-bf16", "--device", "cpu", "--max-steps", "2"]
+    words += ["--rays", "64", "--workers", "1", "--no-bf16", "--device", "cpu", "--max-steps", "2"]
     with pytest.raises(InvalidRequestError, match="train stage volumetric first"):
         command.run(parser.parse_args([*words, "--stage", "mesh"]))
     with pytest.raises(InvalidRequestError, match=r"no config\.json"):
