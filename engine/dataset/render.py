@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cameras import ORTHOGRAPHIC, ORTHOGRAPHIC_HALF_EXTENT, FloatArray, pixel_rays
+from ..imaging.colour import linear_to_srgb, srgb_to_linear
 from ..rendering.embree import EmbreeMesh
-from .colour import linear_to_srgb, srgb_to_linear
 from .lighting import Light, corner_normals
 from .textured_mesh import TexturedMesh
 

@@ -33,7 +33,7 @@ def over_white(colour: ArrayT, alpha: ArrayT) -> ArrayT:
 
 def on_white(rgba: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     """Straight-alpha images [..., 4], uint8 or float in 0..1, on white: float32 [..., 3] in 0..1."""
-    image = rgba.astype(np.float32) / (255 if rgba.dtype == np.uint8 else 1)
+    image: npt.NDArray[np.float32] = rgba.astype(np.float32) / np.float32(255 if rgba.dtype == np.uint8 else 1)
     return over_white(image[..., :3], image[..., 3:])
 
 

@@ -56,7 +56,7 @@ def loop_settings(args: argparse.Namespace) -> dict[str, Any]:
         "compile": args.compile,
         "seed": args.seed,
     }
-    given = {name: getattr(args, name) for name in ("learning_rate", "sheet_every", "warmup_steps", "ema_decay")}
+    given = {name: getattr(args, name) for name in ("learning_rate", "warmup_steps", "ema_decay", "sheet_every")}
     return settings | {name: value for name, value in given.items() if value is not None}
 
 

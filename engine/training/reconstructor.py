@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 REFRESH_EVERY = 100
 """Batches between looks for shards of the cache that have been rendered since."""
 
+CONDITION_CHANNELS = 96
+"""Width of what modulates the starter's residual blocks: cameras, and which views are known."""
+
 SDF_SCALE = 0.02
 """World units of distance per unit of log density, when the SDF head is set from the density."""
 
@@ -99,9 +102,6 @@ def object_weights(cache: ViewCache, config: TrainConfig) -> np.ndarray:
     return weights / weights.sum()
 
 
-CONDITION_CHANNELS = 96
-"""Width of what modulates the starter's residual blocks: cameras, and which views are known."""
-
 VALIDATION_SETS: dict[str, tuple[int, tuple[bool, bool, bool, bool]]] = {
     "four": (0, (True, True, True, True)),
     "turnaround": (1, (True, True, True, False)),
@@ -149,7 +149,7 @@ class ReconstructorTask(Task[Batch]):
         device: Where to train.
     """
 
-    losses = ("colour", "opacity", "termination", "occupancy", "surface", "ssim", "sdf", "normal")
+    losses = ("colour", "opacity", "termination", "occupancy", "surface")
 
     def __init__(
         self, model: Reconstructor, config: TrainConfig, cache: ViewCache, validation: ViewCache | None, device: torch.device
@@ -180,7 +180,7 @@ class ReconstructorTask(Task[Batch]):
         return Validation(float(np.mean(list(scores.values()))), sheet, scores)
 
     def save_weights(self, out: Path, found: Validation | None) -> None:
-        """Write the model to `OUT/reconstructor`; a volumetric stage without a loss of the SDF sets its head from the density."""
+        """Write the model to `OUT/reconstructor`; a volumetric stage without SDF loss sets its SDF head from the density."""
         model = self.copy()
         if not self.config.is_mesh_stage and not self.config.loss.sdf:
             model.decoder.initialise_sdf_from_density(SDF_SCALE)

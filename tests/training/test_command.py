@@ -40,10 +40,20 @@ def test_every_model_takes_the_loop_s_options(parser: argparse.ArgumentParser, m
     plain = LoopConfig(**loop_settings(parser.parse_args([model, "--data", "d"])))
     minutes = 45.0 if model == "cutout" else 60.0
     assert plain == LoopConfig(minutes=minutes)  # what is not given stays the model's default
-    words = "--minutes 2 --max-steps 7 --learning-rate 0.5 --accumulate 3 --sheet-every 11 --no-bf16 --compile --seed 5"
+    words = "--minutes 2 --max-steps 7 --learning-rate 0.5 --warmup-steps 9 --ema-decay 0.5 --accumulate 3 --sheet-every 11"
+    words += " --no-bf16 --compile --seed 5"
     args = parser.parse_args([model, "--data", "d", *words.split(), "--start-from", "w", "--threads", "1", "--device", "cpu"])
     assert LoopConfig(**loop_settings(args)) == LoopConfig(
-        minutes=2, max_steps=7, learning_rate=0.5, accumulate=3, sheet_every=11, bf16=False, compile=True, seed=5
+        minutes=2,
+        max_steps=7,
+        learning_rate=0.5,
+        warmup_steps=9,
+        ema_decay=0.5,
+        accumulate=3,
+        sheet_every=11,
+        bf16=False,
+        compile=True,
+        seed=5,
     )
     assert args.start_from == "w"
 
