@@ -24,6 +24,7 @@ LAYERS = {
     "": "root", "__main__": "command line",
     "kernels": "kernels",
     "engine": "core",
+    "engine.request_fields": "client",
     "engine.types": "client", "engine.errors": "client", "engine.version": "client", "engine.protocol": "client",
     "engine.client": "client", "engine.library": "client", "engine.launch": "client",
     "engine.cli": "command line", "engine.commands": "command line",
