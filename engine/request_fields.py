@@ -8,7 +8,6 @@ a new field is one more line in the dataclass. Standard library only.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,20 +104,24 @@ def describe(help: str, **rest: Any) -> Mapping[str, Description]:
     return {_KEY: Description(help, **rest)}
 
 
-@functools.cache
+_fields_of: dict[type, tuple[RequestField, ...]] = {}  # panels ask on every redraw
+
+
 def request_fields(request_type: type) -> tuple[RequestField, ...]:
     """The fields of a request's class, in order.
 
     Raises:
         TypeError: A field has no description.
     """
+    if request_type in _fields_of:
+        return _fields_of[request_type]
     kinds = typing.get_type_hints(request_type)
     fields = []
     for field in dataclasses.fields(request_type):
         if _KEY not in field.metadata:
             raise TypeError(f"the field {field.name!r} of {request_type.__name__} has no description: add metadata=describe(...)")
         fields.append(RequestField(field.name, kinds[field.name], field.default, field.metadata[_KEY]))
-    return tuple(fields)
+    return _fields_of.setdefault(request_type, tuple(fields))
 
 
 def check_values(request: Any) -> None:

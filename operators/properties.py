@@ -11,12 +11,12 @@ from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 from ..engine.types import SEED_LIMIT, VIEW_NAMES, GenerateRequest
 from . import session
 from .pictures import icon_of
-from .request_properties import adopt_values, properties_of, section_properties, values_of
+from .request_properties import adopt_values, choice_items, properties_of, section_properties, values_of
 from .status import TETRAVIEW_PG_status
 from .strip import TETRAVIEW_PG_strip
 
 __all__ = [
-    "MESH_ROWS", "PAINTING_ROWS", "POLY_PRESETS", "REQUEST_KEY", "SEED_LIMIT", "VIEW_NAMES",
+    "DEVICE_ITEMS", "MESH_ROWS", "PAINTING_ROWS", "POLY_PRESETS", "REQUEST_KEY", "SEED_LIMIT", "VIEW_NAMES",
     "addon_id", "addon_preferences", "engine_changed", "icon_of",
 ]  # fmt: skip
 
@@ -35,6 +35,7 @@ STYLES = (
 REQUEST_KEY = "tetraview_request"
 """Custom property of a generated object: the `GenerateRequest` that made it, as JSON."""
 
+DEVICE_ITEMS = choice_items("device")
 PAINTING_ROWS, MESH_ROWS = section_properties("painting"), section_properties("mesh")
 """Ids of the properties that the panel lists under these headings."""
 
