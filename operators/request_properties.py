@@ -38,8 +38,12 @@ def adopt_values(settings, request) -> None:
         setattr(settings, name, _to_property(getattr(request, field.name), field))
 
 
-def choice_items(field: RequestField) -> list[tuple[str, str, str]]:
-    """The items of an enumeration of the field's choices."""
+def choice_items(name: str, request_type=GenerateRequest) -> list[tuple[str, str, str]]:
+    """The items of an enumeration of a field's choices."""
+    return _items(next(field for field in request_fields(request_type) if field.name == name))
+
+
+def _items(field: RequestField) -> list[tuple[str, str, str]]:
     return [(str(choice.value), choice.label, choice.help) for choice in field.description.choices]
 
 
@@ -48,7 +52,7 @@ def _property(field: RequestField):
     default = field.default if description.panel_default is None else description.panel_default
     common = {"name": description.label, "description": description.help, "default": _to_property(default, field)}
     if description.choices:
-        return EnumProperty(items=choice_items(field), **common)
+        return EnumProperty(items=_items(field), **common)
     if kind is bool:
         return BoolProperty(**common)
     if kind is str:
