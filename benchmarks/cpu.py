@@ -89,11 +89,11 @@ def demo_views() -> dict[str, np.ndarray]:
 @cache
 def demo_field() -> Any:
     """What the starter weights see in them."""
-    from tetraview.engine.models import STARTER_MODEL, load_reconstructor
-    from tetraview.engine.pipeline import field_of_views
-    from tetraview.engine.types import GenerateRequest
+    from tetraview.engine.cameras import CANONICAL_RIG
+    from tetraview.engine.models.loading import field_of_views, load_reconstructor
+    from tetraview.engine.models.registry import STARTER_MODEL
 
-    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), GenerateRequest({}, "").elevation_deg)
+    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), CANONICAL_RIG)
 
 
 def lattice_rows(size: Size) -> list[Row]:

@@ -137,7 +137,7 @@ def target(device: torch.device) -> str:
 
 
 def cache_folder() -> Path:
-    """Folder of the compiled kernels in the user's data folder, whose rule is that of the engine's `library.default_home`."""
+    """Folder of the compiled kernels in the user's data folder, whose rule is that of the engine's `job.folder.default_home`."""
     if chosen := os.environ.get("TETRAVIEW_HOME"):
         home = Path(chosen).expanduser().absolute()
     elif sys.platform == "win32":

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from tetraview.engine.cameras import RIG_FOVY_DEG
-from tetraview.engine.library import write_json
-from tetraview.engine.models import STARTER_MODEL
+from tetraview.engine.job.folder import write_json
+from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.reconstructor.encoded import PointSamples
 from tetraview.engine.rendering.volumetric import render_field

@@ -1,4 +1,4 @@
-"""`python -m tetraview generate`: from a prompt to four views and a mesh, by `pipeline.generate`, as Blender does."""
+"""`python -m tetraview generate`: from a prompt to four views and a mesh, by `job.generate`, as Blender does."""
 
 from __future__ import annotations
 

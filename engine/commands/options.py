@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequestError
-from ..library import default_home, new_job_folder
+from ..job.folder import default_home, new_job_folder
 from ..request_fields import RequestField, listed, plain_type, request_fields
 from ..types import PHASES, VIEW_NAMES, GenerateRequest
 

@@ -1,4 +1,4 @@
-"""`python -m tetraview reconstruct`: builds a request and drives `pipeline.generate`, as Blender does."""
+"""`python -m tetraview reconstruct`: builds a request and drives `job.generate`, as Blender does."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..dataset.lighting import Light
 from ..dataset.render import render_views
 from ..dataset.textured_mesh import TexturedMesh
 from ..types import VIEW_NAMES
-from .protocol import on_white
+from .scoring import on_white
 from .sheet import assemble, fit_text, spread, to_image
 
 PICTURE_PX = 256

@@ -23,7 +23,7 @@ from PIL import Image
 from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, project, rig_c2w
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
-from .silhouettes import coherence
+from .coherence import coherence
 from .tangents import laid_together
 
 UInt8Array = npt.NDArray[np.uint8]

@@ -1,0 +1,5 @@
+"""Training of every model that ships. The reconstructor's files lie here, each other model has a folder.
+
+`command` is `python -m tetraview train`; `generator/`, `cutout/` and `text/` are models, `retrieval/` makes the bank of stored
+examples, which is not trained. Studio side: nothing an artist runs imports it.
+"""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidRequestError
 from .cutout import command as cutout
 from .generator import command as generator
-from .generator import examples
+from .retrieval import build_bank
 from .text import command as text
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif name == "text":
             text.add_arguments(model)
         elif name == "examples":
-            examples.add_arguments(model)
+            build_bank.add_arguments(model)
         else:
             generator.add_arguments(model, name)
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_reconstructor(args)
     if args.model == "cutout":
         return cutout.run(args, _rendered_views(args))
-    others = {"text": text.run, "examples": examples.run}
+    others = {"text": text.run, "examples": build_bank.run}
     return others.get(args.model, generator.run)(args)
 
 
@@ -83,13 +83,18 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--export", metavar="DIR", help="at the end write the weights there as float16, as the package ships them")
     add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
     add("--rays", type=int, metavar="N", help="target rays an object (640; stage mesh 192)")
+    add("--ema-decay", type=float, metavar="DECAY", help="decay of the weights' moving average (0.995; stage mesh 0.99)")
+    add("--warmup-steps", type=int, metavar="N", help="steps up to the peak rate (200; stage mesh 20)")
+    add("--patch", type=int, metavar="PX", help="draw rays in squares of this side, for SSIM and gradient losses (8)")
+    add("--appearances", type=int, default=2, metavar="N",
+        help="renders of each object: as it is, then with random solid textures over its own (%(default)s)")  # fmt: skip
     add("--jittered", type=float, metavar="SHARE", help="share of objects seen by jittered cameras, half of those lit")
     add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs are spoiled as photos are")
     add("--source-weight", type=source_weight, action="append", default=[], metavar="SOURCE=WEIGHT",
         help="draw the objects of a source so many times as often; may be given several times")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE", help="peak rate (1e-3; stage mesh 2e-4)")
     add("--threads", type=int, metavar="N", help="processor threads (all)")
-    add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
+    add("--targets", type=int, default=12, metavar="N", help="target views rendered an object (%(default)s)")
     add("--px", type=int, default=128, help="side of inputs and targets (%(default)s)")
     add("--limit", type=int, metavar="N", help="render and use at most the first N shards of 64 objects")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
@@ -126,7 +131,7 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     from ..devices import choose_device
     from ..reconstructor import Reconstructor
     from .export import export_weights
-    from .reconstructor import TrainConfig, Trainer, mesh_stage, train
+    from .reconstructor import CONDITION_CHANNELS, TrainConfig, Trainer, mesh_stage, start_from_weights, train
     from .view_cache import ViewCache
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
@@ -141,18 +146,22 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
         if not (weights / "config.json").exists():
             raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
         config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
-    batch = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled") if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled", "patch")}
+    batch = {key: value for key, value in given.items() if value is not None}
     config = dataclasses.replace(
         config,
         max_steps=args.max_steps,
         learning_rate=args.learning_rate or config.learning_rate,
+        ema_decay=args.ema_decay or config.ema_decay,
+        warmup_steps=args.warmup_steps or config.warmup_steps,
         source_weights=dict(args.source_weight),
         bf16=not args.no_bf16,
         compile=args.compile,
         batch=dataclasses.replace(config.batch, **batch),
     )
     from_weights = args.stage == "mesh" or args.start_from
-    model = Reconstructor.from_pretrained(weights) if from_weights else Reconstructor(input_px=args.px)
+    told = {"condition_channels": CONDITION_CHANNELS}
+    model = start_from_weights(weights, **told) if from_weights else Reconstructor(input_px=args.px, **told)
     trainer = Trainer(model, config, device)
     if (checkpoint_folder / "checkpoint.pt").exists():
         trainer.load(checkpoint_folder / "checkpoint.pt")
@@ -184,9 +193,9 @@ def _rendered_views(args: argparse.Namespace) -> Path:
 
     data = Path(args.data)
     views = Path(args.cache) if args.cache else Path(args.out) / "views"
-    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
+    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed, appearances=getattr(args, "appearances", 1))
     _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", config, args)
-    held_out = dataclasses.replace(config, seed=args.seed + 1)
+    held_out = dataclasses.replace(config, seed=args.seed + 1, appearances=1)
     _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
     return views
 

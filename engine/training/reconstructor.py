@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..cameras import RIG_FOVY_DEG
+from ..cameras import RIG_FOVY_DEG, Rig
 from ..reconstructor import Reconstructor
 from ..rendering.volumetric import render_field
 from .batches import Batch, BatchConfig, draw_batch, prefetch
 from .curves import CurveLog
-from .losses import LossConfig, render_batch, volumetric_loss
+from .losses import LossConfig, render_batch, surface_loss, volumetric_loss
 from .mesh_loss import MeshLossConfig, mesh_loss, single
 from .view_cache import ViewCache
 
@@ -111,9 +111,12 @@ class Trainer:
             group["lr"] = rate_at(self.progress, self.step, self.config)
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            encoded = self.model.encode_batch(batch.raw)
+            encoded = self.model.encode_batch(batch.raw, batch.rigs, batch.known)
         decoded = render_batch(self.model, encoded, batch, self.config.loss, self.generator)
         loss, terms = volumetric_loss(decoded, batch, self.config.loss, self.config.batch.patch)
+        if self.config.loss.sdf or self.config.loss.normal:
+            part, surface_terms = surface_loss(self.model, encoded, batch, self.config.loss, self.generator)
+            loss, terms = loss + part, terms | surface_terms
         for index, views in enumerate(batch.views):
             part, mesh_terms = mesh_loss(self.model, single(encoded, index), views, self.config.mesh, self.mesh_rng)
             loss = loss + part / len(batch.views)
@@ -190,19 +193,40 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
     return image[..., :3] * image[..., 3:] + 1 - image[..., 3:]
 
 
-def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[float, np.ndarray]:
-    """Mean PSNR over unseen objects and views, dB, and a sheet float32 [2 * px, count * px, 3]: truth above prediction."""
-    scores, columns = [], []
+VALIDATION_SETS: dict[str, tuple[int, tuple[bool, bool, bool, bool]]] = {
+    "four": (0, (True, True, True, True)),
+    "turnaround": (1, (True, True, True, False)),
+    "one": (0, (True, False, False, False)),
+}
+"""What is validated: the set of input views in the cache, and which of them are known."""
+
+
+def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[dict[str, float], np.ndarray]:
+    """Mean PSNR over unseen objects and views, dB, of each of `VALIDATION_SETS`, and a sheet float32: truth above predictions."""
+    scores: dict[str, list[float]] = {name: [] for name in VALIDATION_SETS}
+    columns = []
     for index in np.linspace(0, len(cache) - 1, min(count, len(cache))).astype(int):
         item = cache[int(index)]
-        rgba = torch.from_numpy(np.array(item["inputs"][0])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
-        model_field = model.encode(rgba)
-        for view in range(views):
-            truth = on_white(np.asarray(item["targets"][view]))  # type: ignore[call-overload]
-            image = on_white(render_field(model_field, np.asarray(item["c2w"][view]), RIG_FOVY_DEG, truth.shape[0], samples=48))  # type: ignore[call-overload]
-            scores.append(-10 * math.log10(max(1e-6, float(np.square(truth - image).mean()))))
-        columns.append(np.concatenate([truth, image], 0))
-    return float(np.mean(scores)), np.concatenate(columns, 1)
+        cameras, targets = np.asarray(item["c2w"], np.float32), np.asarray(item["targets"])
+        chosen = _side_views(cameras, views)
+        truths = [on_white(targets[view]) for view in chosen]
+        column = [truths[-1]]
+        for name, (chosen_set, known) in VALIDATION_SETS.items():
+            rgba = torch.from_numpy(np.array(item["inputs"][chosen_set])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
+            rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))  # type: ignore[call-overload]
+            model_field = model.encode(rgba, rig, known)
+            for view, truth in zip(chosen, truths, strict=True):
+                image = on_white(render_field(model_field, cameras[view], RIG_FOVY_DEG, truth.shape[0], samples=48))
+                scores[name].append(-10 * math.log10(max(1e-6, float(np.square(truth - image).mean()))))
+            column.append(image)
+        columns.append(np.concatenate(column, 0))
+    return {name: float(np.mean(values)) for name, values in scores.items()}, np.concatenate(columns, 1)
+
+
+def _side_views(c2w: np.ndarray, count: int) -> np.ndarray:
+    """The target views nearest to 20 degrees above the horizon, int [count]: people look at objects from there."""
+    height = c2w[:, 2, 3] / np.linalg.norm(c2w[:, :3, 3], axis=1)
+    return np.argsort(np.abs(height - math.sin(math.radians(20))), kind="stable")[:count]
 
 
 def train(trainer: Trainer, cache: ViewCache, validation: ViewCache | None, out: Path) -> Iterator[dict[str, float]]:
@@ -242,13 +266,34 @@ def train(trainer: Trainer, cache: ViewCache, validation: ViewCache | None, out:
 def _validate_and_save(trainer: Trainer, validation: ViewCache | None, curves: CurveLog, out: Path) -> None:
     model = trainer.averaged()
     if validation is not None:
-        score, sheet = validate(model, validation, trainer.config.validation_objects)
-        log.info("step %d, %.0f s: validation %.2f dB", trainer.step, trainer.seconds, score)
-        curves.add_validation(trainer.step, trainer.seconds, score, sheet)
-    if not trainer.config.is_mesh_stage:
+        scores, sheet = validate(model, validation, trainer.config.validation_objects)
+        each = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+        log.info("step %d, %.0f s: validation %s dB", trainer.step, trainer.seconds, each)
+        curves.add_validation(trainer.step, trainer.seconds, float(np.mean(list(scores.values()))), sheet)
+    if not trainer.config.is_mesh_stage and not trainer.config.loss.sdf:
         model.decoder.initialise_sdf_from_density(SDF_SCALE)
     model.save_pretrained(out / "reconstructor")
 
+
+def start_from_weights(weights: Path, **changes: object) -> Reconstructor:
+    """A model that begins as the one in a folder; parameters that it has beyond it begin as they are initialised.
+
+    Args:
+        weights: A folder with `config.json` and weights.
+        changes: Settings that differ from the folder's, such as `condition_channels`.
+    """
+    old = Reconstructor.from_pretrained(weights)
+    config = {key: value for key, value in old.config.items() if not key.startswith("_")} | changes
+    model = Reconstructor(**config)
+    missing, unexpected = model.load_state_dict(old.state_dict(), strict=False)
+    if unexpected:
+        raise ValueError(f"{weights} holds parameters that the model lacks: {unexpected[:3]}")
+    log.info("%d parameters of %s, %d new", len(old.state_dict()), weights, len(missing))
+    return model
+
+
+CONDITION_CHANNELS = 96
+"""Width of what modulates the starter's residual blocks: cameras, and which views are known."""
 
 SDF_SCALE = 0.02
 """World units of distance per unit of log density, when the SDF head is set from the density."""

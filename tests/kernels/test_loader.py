@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from tetraview.engine import library
+from tetraview.engine.job import folder
 from tetraview.kernels import loader, nvrtc, programs
 
 from . import cuda_on_cpu
@@ -141,7 +141,7 @@ def test_kernels_lie_in_the_engines_home(monkeypatch, system, chosen):
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", system)
-    assert loader.cache_folder() == library.default_home() / "kernels"
+    assert loader.cache_folder() == folder.default_home() / "kernels"
 
 
 # ---- nothing is touched too early, and what fails is said once

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, pixel_rays, rig_c2w
 from tetraview.engine.rendering.embree import EmbreeMesh
 from tetraview.engine.rendering.rasterizer import CpuRasterizer, KernelMesh, KernelRasterizer, rasterizer_for
+from tetraview.engine.rendering.uv_raster import Texels, overlapping_texels, rasterize_uvs
 from tetraview.engine.texturing import texture
 from tetraview.engine.texturing.atlas import unwrap
-from tetraview.engine.texturing.raster import Texels, overlapping_texels, rasterize_uvs
 from tetraview.engine.texturing.texture import paint_texture
 
 drawn = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

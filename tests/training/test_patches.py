@@ -48,7 +48,7 @@ def test_only_what_neighbours_say_counts() -> None:
 
 def test_the_terms_count_by_their_weights(cache: ViewCache) -> None:  # noqa: F811
     totals, terms = [], {}
-    for weights in ({}, {"gradient": 3.0, "ssim": 5.0}):
+    for weights in ({"gradient": 0.0, "ssim": 0.0}, {"gradient": 3.0, "ssim": 5.0}):
         torch.manual_seed(0)
         batch = BatchConfig(objects=2, rays=64, patch=4)
         config = TrainConfig(minutes=10, bf16=False, batch=batch, loss=LossConfig(samples=24, **weights))
@@ -60,7 +60,7 @@ def test_the_terms_count_by_their_weights(cache: ViewCache) -> None:  # noqa: F8
 
 
 def test_patch_losses_refuse_single_rays(cache: ViewCache) -> None:  # noqa: F811
-    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16), loss=LossConfig(ssim=1.0))
+    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16, patch=1), loss=LossConfig(ssim=1.0))
     trainer = Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
     with pytest.raises(ValueError, match="patch: expected at least 2"):
         trainer.train_step(next(batches_forever(cache, trainer)))

@@ -11,7 +11,7 @@ import torch
 from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.engine.multiview.configs import consistency_scheduler, starter_scheduler, tiny_sdxl_components
+from tetraview.engine.multiview.configs import consistency_scheduler, starter_scheduler
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.training.curves import CurveLog
 from tetraview.engine.training.generator.autoencoder import AutoencoderConfig, AutoencoderTrainer, moment_loss, sobel
@@ -31,6 +31,7 @@ from tetraview.engine.training.generator.run import Average, Clock, RunConfig, r
 from tetraview.engine.training.generator.selection import Judge
 from tetraview.engine.training.generator.trainer import GeneratorTrainer, TrainingData, make_accelerator
 
+from ..tiny_generators import tiny_sdxl_components
 from .conftest import tiny_pipeline
 
 CPU = torch.device("cpu")

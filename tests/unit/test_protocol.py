@@ -8,7 +8,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tetraview.engine import errors, protocol
+from tetraview.engine import errors
+from tetraview.engine.process import protocol
 from tetraview.engine.types import (
     PHASES,
     VIEW_NAMES,

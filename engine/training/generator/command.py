@@ -236,7 +236,7 @@ def _cache(args: argparse.Namespace) -> Path:
 def _training_data(args: argparse.Namespace, pipeline: Any, device: torch.device) -> TrainingData:
     from tqdm import tqdm
 
-    from ...pipeline import STARTER_MODEL
+    from ...models.registry import STARTER_MODEL
     from .latents import LatentCache, build_latents
     from .selection import load_judge
     from .trainer import TrainingData

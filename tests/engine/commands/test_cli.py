@@ -29,7 +29,7 @@ from tetraview.engine.commands.options import (
 )
 from tetraview.engine.commands.reconstruct import given_photos
 from tetraview.engine.errors import EngineError, InvalidRequestError
-from tetraview.engine.library import JobFolder
+from tetraview.engine.job.folder import JobFolder
 from tetraview.engine.request_fields import describe, request_from_dict, request_to_dict
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from tetraview.engine.cameras import RIG_FOVY_DEG, project, rig_c2w
 from tetraview.engine.errors import PhotoError
-from tetraview.engine.explaining import explained_db
-from tetraview.engine.models import STARTER_MODEL
-from tetraview.engine.pipeline import generate
+from tetraview.engine.job.elevation_score import explained_db
+from tetraview.engine.job.generate import generate
+from tetraview.engine.job.photos_phase import found_elevation
+from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest, Views
-from tetraview.engine.views import found_elevation
 
 TRUE_DEG = 7.0
 CUBE = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])

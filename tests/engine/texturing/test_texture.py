@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from tetraview.engine.cameras import rig_c2w
+from tetraview.engine.rendering.uv_raster import rasterize_uvs
 from tetraview.engine.texturing.atlas import unwrap
 from tetraview.engine.texturing.back_projection import BackProjector
 from tetraview.engine.texturing.bake import bake_surface, sample_field
-from tetraview.engine.texturing.raster import rasterize_uvs
 from tetraview.engine.texturing.texture import paint_texture
 
 from .scenes import ELEVATION_DEG, AnalyticField, box, constant, four_views, joined, photo, sphere, textured_psnr, waves

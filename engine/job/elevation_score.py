@@ -1,0 +1,48 @@
+"""How well a reconstruction explains the views it was made of: a wrong camera leaves views that do not fit one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..cameras import RIG_FOVY_DEG, Rig, rig_c2w
+from ..models.loading import LoadedModel, field_of_views
+from ..types import VIEW_NAMES
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_PX, _SAMPLES = 40, 40
+
+
+def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
+    """PSNR, on white, of the four views rendered again from the field that the model sees in them.
+
+    Args:
+        model: The reconstructor.
+        views: uint8 [S, S, 4] of all four, framed for this elevation.
+        elevation_deg: Of the four cameras.
+    """
+    from ..rendering.volumetric import render_field
+
+    field = field_of_views(model, views, Rig(elevation_deg))
+    errors = []
+    for name, camera in zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True):
+        again = np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1)
+        errors.append(float(np.mean((_on_white(again) - _on_white(_small(views[name]))) ** 2)))
+    return float(-10 * np.log10(max(np.mean(errors), 1e-6)))
+
+
+def _small(view: UInt8Array) -> npt.NDArray[np.float32]:
+    """A view [S, S, 4] reduced, premultiplied while it is, straight afterwards; 0..1."""
+    image = view.astype(np.float32) / 255
+    image[..., :3] *= image[..., 3:]
+    image = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
+    image[..., :3] /= np.maximum(image[..., 3:], 1e-3)
+    return image
+
+
+def _on_white(rgba: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], np.float32)
