@@ -210,7 +210,9 @@ class GenerateRequest:
     )  # fmt: skip
     orbit_px: int = field(
         default=128,
-        metadata=describe("Side of a frame of it", called="An orbit of {} px", bounds=(64, 512), unit="px", group="result"),
+        metadata=describe(
+            "Side of a frame of the orbit preview", called="An orbit of {} px", bounds=(64, 512), unit="px", group="result"
+        ),
     )
 
     @property
