@@ -115,20 +115,42 @@ def pixel_rays(
     Returns:
         origins, directions: float32 [height * s, width * s, 3].
     """
-    matrix = np.asarray(c2w, np.float64)
     rows, cols = height * supersample, width * supersample
+    y = (np.arange(rows) + 0.5) / rows * 2 - 1
+    x = ((np.arange(cols) + 0.5) / cols * 2 - 1) * (cols / rows)
+    return rays_through(c2w, fovy_deg, np.stack(np.broadcast_arrays(x[None, :], y[:, None]), -1))
+
+
+def rays_through(c2w: npt.ArrayLike, fovy_deg: float, xy: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Origins and unit directions of rays through places in images.
+
+    Args:
+        c2w: [4, 4], or [N, 4, 4] with one camera a place.
+        fovy_deg: Vertical field of view, degrees; 0 for an orthographic camera.
+        xy: [..., 2], or [N, 2]; y is -1..1 over the image's height, downward, and x has the same unit, to the right.
+
+    Returns:
+        origins, directions: float32 [..., 3], or [N, 3].
+    """
+    matrix, places = np.asarray(c2w, np.float64), np.asarray(xy, np.float64) * (1, -1)
+    rotation, position = np.swapaxes(matrix[..., :3, :3], -1, -2), matrix[..., :3, 3]
     tan = ORTHOGRAPHIC_HALF_EXTENT if fovy_deg == ORTHOGRAPHIC else np.tan(np.deg2rad(fovy_deg) / 2)
-    y = (1 - (np.arange(rows) + 0.5) / rows * 2) * tan
-    x = ((np.arange(cols) + 0.5) / cols * 2 - 1) * tan * (cols / rows)
-    camera = np.stack(np.broadcast_arrays(x[None, :], y[:, None], np.array(-1.0)), -1)
+    plane = np.concatenate([places * tan, np.zeros_like(places[..., :1])], -1)
     if fovy_deg == ORTHOGRAPHIC:  # parallel rays from the camera's own plane
-        starts = (camera * (1, 1, 0)) @ matrix[:3, :3].T + matrix[:3, 3]
-        parallel = np.broadcast_to(-matrix[:3, 2], starts.shape)
-        return np.ascontiguousarray(starts, np.float32), np.ascontiguousarray(parallel, np.float32)
-    directions = camera @ matrix[:3, :3].T
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    origins = np.broadcast_to(matrix[:3, 3], directions.shape)
+        origins = _rotated(plane, rotation) + position
+        directions = np.broadcast_to(-matrix[..., :3, 2], origins.shape)
+    else:
+        directions = _rotated(plane - (0, 0, 1), rotation)
+        directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+        origins = np.broadcast_to(position, directions.shape)
     return np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32)
+
+
+def _rotated(vectors: npt.NDArray[np.float64], rotation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Vectors [..., 3] times one rotation [3, 3], or each of [N, 3] times its own of [N, 3, 3]."""
+    if rotation.ndim == 2:
+        return np.asarray(vectors @ rotation)
+    return np.asarray((vectors[:, None] @ rotation)[:, 0])
 
 
 def project(points: npt.ArrayLike, c2w: npt.ArrayLike, fovy_deg: float) -> FloatArray:

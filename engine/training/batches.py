@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..cameras import RIG_FOVY_DEG, Rig
+from ..cameras import RIG_FOVY_DEG, Rig, rays_through
 from ..reconstructor import Reconstructor
 from .spoiling import spoil_views
 from .view_cache import ViewCache, absolute_depth
@@ -130,13 +130,8 @@ def recolour_map(rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Float
 
 def target_rays(c2w: FloatArray, pixels: npt.NDArray[np.int64], px: int) -> tuple[FloatArray, FloatArray]:
     """Rays through the centres of pixels [N] (flat indices) of cameras [N, 4, 4]: origins and unit directions [N, 3]."""
-    tan = np.tan(np.deg2rad(RIG_FOVY_DEG) / 2)
-    x = ((pixels % px + 0.5) / px * 2 - 1) * tan
-    y = (1 - (pixels // px + 0.5) / px * 2) * tan
-    camera = np.stack([x, y, -np.ones_like(x)], -1)
-    directions = np.einsum("nij,nj->ni", c2w[:, :3, :3], camera)
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return c2w[:, :3, 3].astype(np.float32), directions.astype(np.float32)
+    column, row = pixels % px, pixels // px
+    return rays_through(c2w, RIG_FOVY_DEG, (np.stack([column, row], -1) + 0.5) * (2 / px) - 1)
 
 
 def in_patches(pixels: npt.NDArray[np.int64], patch: int, px: int) -> npt.NDArray[np.int64]:

@@ -36,7 +36,8 @@ def asset(tmp_path_factory):
 def khronos_report(path: Path) -> dict:
     """What the Khronos validator, installed by `make setup`, says of a file."""
     assert (VALIDATOR / "package.json").exists(), f"no glTF validator in {VALIDATOR}: run make setup"
-    done = subprocess.run(["node", "-e", CHECK_JS, str(VALIDATOR), str(path)], capture_output=True, text=True, timeout=60, check=True)
+    command = ["node", "-e", CHECK_JS, str(VALIDATOR), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return json.loads(done.stdout)
 
 
