@@ -89,11 +89,11 @@ def demo_views() -> dict[str, np.ndarray]:
 @cache
 def demo_field() -> Any:
     """What the starter weights see in them."""
+    from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.models.loading import field_of_views, load_reconstructor
     from tetraview.engine.models.registry import STARTER_MODEL
-    from tetraview.engine.types import GenerateRequest
 
-    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), GenerateRequest({}, "").elevation_deg)
+    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), CANONICAL_RIG)
 
 
 def lattice_rows(size: Size) -> list[Row]:
@@ -298,7 +298,7 @@ def main() -> int:
     parts = [*PARTS, "import", "photo"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="what to measure (default: all)")
     parser.add_argument("--threads", type=int, default=0, help="of torch (default: the cores)")
-    parser.add_argument("--blender", type=Path, default=ROOT / ".venv-blender" / "bin" / "python", help="a Python that has bpy")
+    parser.add_argument("--blender", type=Path, default=ROOT / ".venv-blender-4.5/bin/python", help="a Python that has bpy")
     parser.add_argument("--output", type=Path, metavar="FILE", help="replace the CPU section of this file by what is measured")
     parser.add_argument("--rehearse", action="store_true", help="everything tiny, once: does it run?")
     options = parser.parse_args()

@@ -18,6 +18,8 @@ from PIL import Image
 from ..cameras import RIG_ELEVATION_DEG, FloatArray
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
 from ..job import generate as pipeline
 from ..job.photos_phase import frame_views
 from ..job.views_phase import paint_views
@@ -25,10 +27,9 @@ from ..models.loading import ModelCache
 from ..types import VIEW_NAMES, GenerateRequest
 from .gallery import gallery_tile
 from .lpips import Lpips
-from .metrics import psnr
 from .objects import ObjectRef
 from .report import ROWS
-from .scoring import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
+from .scoring import field_images, input_views, mesh_images, no_surface, read_asset, score_images, score_surface
 from .sheet import object_strip
 
 logger = logging.getLogger(__name__)

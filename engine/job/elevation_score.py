@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_FOVY_DEG, rig_c2w
+from ..cameras import RIG_FOVY_DEG, Rig, rig_c2w
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
 from ..models.loading import LoadedModel, field_of_views
 from ..types import VIEW_NAMES
 
@@ -27,12 +29,9 @@ def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_
     """
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, views, elevation_deg)
-    errors = []
-    for name, camera in zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True):
-        again = np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1)
-        errors.append(float(np.mean((_on_white(again) - _on_white(_small(views[name]))) ** 2)))
-    return float(-10 * np.log10(max(np.mean(errors), 1e-6)))
+    field = field_of_views(model, views, Rig(elevation_deg))
+    again = [np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1) for camera in rig_c2w(elevation_deg)]
+    return psnr(on_white(np.stack(again)), on_white(np.stack([_small(views[name]) for name in VIEW_NAMES])))
 
 
 def _small(view: UInt8Array) -> npt.NDArray[np.float32]:
@@ -42,7 +41,3 @@ def _small(view: UInt8Array) -> npt.NDArray[np.float32]:
     image = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
     image[..., :3] /= np.maximum(image[..., 3:], 1e-3)
     return image
-
-
-def _on_white(rgba: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], np.float32)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..cameras import Rig
 from ..errors import EngineError, InvalidRequestError
 from ..models.loading import LoadedModel, ModelCache, field_of_views, require_generator, require_reconstructor
 from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
@@ -222,12 +223,12 @@ def encode_views(
     model = models.get(folder, device)
     report(0.5)
     try:
-        field = field_of_views(model, views, request.elevation_deg)
+        field = field_of_views(model, views, Rig(request.elevation_deg))
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.5, "The GPU's memory is short: going on with the CPU")
         model = models.get(folder, "cpu")
-        field = field_of_views(model, views, request.elevation_deg)
+        field = field_of_views(model, views, Rig(request.elevation_deg))
     report(0.9)
     planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
     with written_whole(job.planes) as path:

@@ -77,8 +77,8 @@ class LatticeSampler:
         return torch.cat(parts) if parts else self.axis.new_zeros(0)
 
     def _chunk(self, ijk: Tensor) -> Tensor:
-        grid, depth = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
-        hull = self.views.hull(grid, depth)
+        grid, height = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
+        hull = self.views.hull(grid, height)
         result = hull.clamp(max=-0.5 * self.model.margin)
         gate = (hull > -self.model.margin).nonzero()[:, 0]
         if len(gate):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cameras import FloatArray
-from ...dataset.colour import linear_to_srgb
+from ...imaging.colour import linear_to_srgb
 
 FAMILIES = ("wall", "gradient", "table", "clutter")
 """The kinds of random background, see `Place`."""

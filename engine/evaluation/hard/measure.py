@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ...cameras import RIG_ELEVATION_DEG, FloatArray
 from ...dataset.textured_mesh import TexturedMesh
 from ...errors import EngineError
+from ...imaging.compare import psnr
 from ...types import VIEW_NAMES, GenerateRequest
-from ..metrics import psnr
 from ..objects import ObjectRef
 from ..report import ROWS
 from ..run import KEPT_META, Evaluation, Stopwatch, file_stem, run_steps

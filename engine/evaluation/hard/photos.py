@@ -15,10 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...cameras import RIG_AZIMUTH_DEG, RIG_DISTANCE, RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, orbit_c2w
-from ...dataset.colour import srgb_to_linear
 from ...dataset.lighting import Light
 from ...dataset.render import render_views
 from ...dataset.textured_mesh import TexturedMesh
+from ...imaging.colour import srgb_to_linear
 from ...types import VIEW_NAMES
 from .backgrounds import FAMILIES, Place, blackbody_gains, sensor_noise, to_bytes
 
