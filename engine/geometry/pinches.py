@@ -40,8 +40,7 @@ def split_pinches(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer
     edges, edge, sides = np.unique(ids, return_inverse=True, return_counts=True)
     one_up = np.bincount(edge.reshape(-1), forward, len(edges)) == 1
     good = np.flatnonzero(((sides == 2) & one_up)[edge.reshape(-1)])
-    good = good[np.argsort(ids[good], kind="stable")].reshape(-1, 2)
-    one, other = good.T
+    one, other = good[np.argsort(ids[good], kind="stable")].reshape(-1, 2).T
     rows = np.concatenate([one, next_corner[one]])
     columns = np.concatenate([next_corner[other], other])
     graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(3 * count, 3 * count))

@@ -57,7 +57,7 @@ def simplify(
             rough = rough if is_watertight(rough[1]) else split_pinches(*rough)
             if closed and not is_watertight(rough[1]):
                 continue
-            simple = collapse_edges(*rough, budget)
+            simple = collapse_edges(rough[0], rough[1], budget)
             if len(simple[1]) <= budget and (is_watertight(simple[1]) or not closed):
                 return simple
     simple = collapse_edges(*merged, budget)

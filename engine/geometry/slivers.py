@@ -30,8 +30,9 @@ def merge_short_edges(
     Returns:
         verts, faces: float32 [V', 3] and int32 [F', 3], closed.
     """
-    points, faces = np.asarray(verts, np.float64), np.asarray(faces, np.int64)
-    starts, ends = directed_edges(faces)
+    points = np.asarray(verts, np.float64)
+    triangles: npt.NDArray[np.int64] = np.asarray(faces, np.int64)
+    starts, ends = directed_edges(triangles)
     starts, ends = starts[(once := starts < ends)], ends[once]
     lengths = np.linalg.norm(points[starts] - points[ends], axis=1)
     limit = share * lengths.mean() if len(lengths) else 0.0
@@ -42,7 +43,7 @@ def merge_short_edges(
     means = np.stack([np.bincount(knot, points[:, k], n_knots) for k in range(3)], 1) / sizes[:, None]
     reach = np.zeros(n_knots)
     np.maximum.at(reach, knot, np.linalg.norm(points - means[knot], axis=1))
-    corners = knot[faces]
+    corners = knot[triangles]
     whole = corners[:, 0][(corners == corners[:, :1]).all(1)]  # knots of the faces that lie within one
     within = knot[starts][knot[starts] == knot[ends]]
     euler = sizes - np.bincount(within, minlength=n_knots) + np.bincount(whole, minlength=n_knots)
@@ -53,16 +54,16 @@ def merge_short_edges(
     for _ in range(_MAX_TRIES):
         new_number = np.where(merged[knot], first[knot], np.arange(len(points)))
         new_points = np.where(merged[knot][:, None], means[knot], points)
-        new_faces = new_number[faces]
+        new_faces = new_number[triangles]
         kept = (new_faces != new_faces[:, [1, 2, 0]]).all(1)
-        wrong = np.union1d(_pinched(new_faces[kept]), new_number[faces[_turned(points, new_points, faces, kept)]])
+        wrong = np.union1d(_pinched(new_faces[kept]), new_number[triangles[_turned(points, new_points, triangles, kept)]])
         wrong_knots = np.unique(knot[wrong])
         if not merged[wrong_knots].any():
             if is_watertight(new_faces[kept]):
                 return drop_unused_verts(new_points.astype(np.float32), new_faces[kept])
             break
         merged[wrong_knots] = False
-    return drop_unused_verts(points.astype(np.float32), faces)
+    return drop_unused_verts(points.astype(np.float32), triangles)
 
 
 def _pinched(faces: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

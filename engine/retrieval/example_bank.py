@@ -233,7 +233,7 @@ class ExampleBank:
         distance = outline_distances(self.thumbnails, known)
         if not len(distance) or float(distance.min()) > MAX_DISTANCE:
             return None
-        ranked = distance - PROMPT_SHARE * self.similarities(prompt).numpy()
+        ranked = np.asarray(distance - PROMPT_SHARE * self.similarities(prompt).numpy(), np.float32)
         found = choose(self.thumbnails, known, ranked, CLOSE, seed)
         px = next(iter(known.values())).shape[0]
         example = np.stack([resized(view, px) for view in self.views(found.index)])

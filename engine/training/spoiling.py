@@ -70,8 +70,8 @@ def _spoil(rgb: UInt8Array, rng: np.random.Generator, config: SpoilConfig) -> UI
     spoiled = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     if rng.random() < config.jpeg:
         quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
-        stored = cv2.imencode(".jpg", spoiled[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        spoiled = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
+        _, stored = cv2.imencode(".jpg", spoiled[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        spoiled = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
     return np.ascontiguousarray(spoiled)
 
 
