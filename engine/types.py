@@ -11,10 +11,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union
 
 from .errors import InvalidRequestError
 from .request_fields import Choice, check_values, describe, request_from_dict, request_to_dict, values_that_change
+
+if TYPE_CHECKING:
+    from .cameras import Rig
 
 VIEW_NAMES: tuple[str, ...] = ("front", "right", "back", "left")
 """The four views in the order of the grid: azimuths 0, 90, 180 and 270 degrees."""
@@ -116,6 +119,14 @@ class GenerateRequest:
             group="how", option="--elevation", section="mesh", property_name="elevation",
         ),
     )  # fmt: skip
+    fovy_deg: float = field(
+        default=30.0,
+        metadata=describe(
+            "Vertical angle that the photos show, degrees; 0 for pictures without perspective, as drawn turnarounds are",
+            label="Camera Angle", called="A camera angle of {} degrees", bounds=(0, 90), unit="deg", changes="photos",
+            group="how", option="--lens", section="mesh", property_name="lens",
+        ),
+    )  # fmt: skip
     find_elevation: bool = field(
         default=False,
         metadata=describe(
@@ -214,6 +225,13 @@ class GenerateRequest:
             "Side of a frame of the orbit preview", called="An orbit of {} px", bounds=(64, 512), unit="px", group="result"
         ),
     )
+
+    @property
+    def rig(self) -> Rig:
+        """The cameras that the photos, or the views of an earlier run, were seen from."""
+        from .cameras import Rig
+
+        return Rig(self.elevation_deg, self.fovy_deg)
 
     @property
     def painted(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..cameras import RIG_FOVY_DEG, Rig
+from ..cameras import RIG_FOVY_DEG
 from ..dataset.lighting import Light
 from ..dataset.meshes import MESH_SUFFIXES, load_mesh_file
 from ..dataset.render import render_views
@@ -126,7 +126,7 @@ def render_volumetric(
     loaded = ModelCache().get(folder, choose_device(device).name)
     views = read_views(job.views)
     require_no_empty_view(views)
-    field = field_of_views(loaded, views, Rig(request.elevation_deg))
+    field = field_of_views(loaded, views, request.rig)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
 

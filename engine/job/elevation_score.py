@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_FOVY_DEG, Rig, rig_c2w
+from ..cameras import Rig
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
 from ..models.loading import LoadedModel, field_of_views
@@ -19,18 +19,18 @@ UInt8Array = npt.NDArray[np.uint8]
 _PX, _SAMPLES = 40, 40
 
 
-def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
+def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
     """PSNR, on white, of the four views rendered again from the field that the model sees in them.
 
     Args:
         model: The reconstructor.
-        views: uint8 [S, S, 4] of all four, framed for this elevation.
-        elevation_deg: Of the four cameras.
+        views: uint8 [S, S, 4] of all four, framed for this rig.
+        rig: The four cameras.
     """
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, views, Rig(elevation_deg))
-    again = [np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1) for camera in rig_c2w(elevation_deg)]
+    field = field_of_views(model, views, rig)
+    again = [np.clip(render_field(field, camera, rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for camera in rig.c2w()]
     return psnr(on_white(np.stack(again)), on_white(np.stack([_small(views[name]) for name in VIEW_NAMES])))
 
 

@@ -196,10 +196,10 @@ def begin_job(request: GenerateRequest) -> JobFolder:
 def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
     """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
 
-    def explain(views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
+    def explain(views: Mapping[str, UInt8Array], rig: Rig) -> float:
         from .elevation_score import explained_db
 
-        return explained_db(models.get(folder, device), views, elevation_deg)
+        return explained_db(models.get(folder, device), views, rig)
 
     return explain
 
@@ -226,12 +226,12 @@ def encode_views(
     model = models.get(folder, device)
     report(0.5)
     try:
-        field = field_of_views(model, views, Rig(request.elevation_deg))
+        field = field_of_views(model, views, request.rig)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.5, "The GPU's memory is short: going on with the CPU")
         model = models.get(folder, "cpu")
-        field = field_of_views(model, views, Rig(request.elevation_deg))
+        field = field_of_views(model, views, request.rig)
     report(0.9)
     planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
     with written_whole(job.planes) as path:
@@ -303,7 +303,7 @@ def paint(
 
     from ..texturing.texture import paint_texture
 
-    albedo = paint_texture(field, atlas, views, request.elevation_deg, request.texture_px, on_progress=report)
+    albedo = paint_texture(field, atlas, views, request.rig, request.texture_px, on_progress=report)
     with written_whole(job.albedo) as path:
         Image.fromarray(albedo).save(path, compress_level=3)
     return albedo

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..cameras import Rig
 from ..errors import PhotoError
 from ..types import VIEW_NAMES, GenerateRequest
 from .folder import JobFolder, write_json, written_whole
 from .progress import OnProgress
 
 UInt8Array = npt.NDArray[np.uint8]
-Explain = Callable[[Mapping[str, UInt8Array], float], float]
+Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
 """See `photos.intake.Explain`, which would bring in OpenCV."""
 
 VIEW_PX = 512
@@ -59,7 +60,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
     from ..photos.intake import prepare_views
 
     prepared = prepare_views(
-        request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report,
+        request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
         explain=explain if request.find_elevation else None,
     )  # fmt: skip
     for name, image in prepared.images.items():
@@ -96,7 +97,7 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
         photos = {name: request.photos[name] for name in request.replace}
         prepared = prepare_views(
             photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report,
-            elevation_deg=request.elevation_deg if elevation_deg is None else elevation_deg,
+            rig=request.rig if elevation_deg is None else replace(request.rig, elevation_deg=elevation_deg),
         )  # fmt: skip
         warnings = prepared.warnings
         images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}

@@ -32,6 +32,7 @@ names = st.lists(st.sampled_from(VIEW_NAMES)).map(tuple)
 fields_of_requests = {
     "photos": paths, "output_dir": text, "prompt": text, "negative_prompt": text, "views_dir": st.none() | text, "repaint": names,
     "flip": names, "replace": names, "poly_budget": st.integers(), "texture_px": st.integers(), "elevation_deg": numbers,
+    "fovy_deg": numbers,
     "cutout": text, "device": text, "model": st.none() | text, "generator": st.none() | text, "seed": st.integers(),
     "steps": st.integers(), "guidance": numbers, "object_size": numbers, "use_examples": st.booleans(),
     "find_elevation": st.booleans(), "orbit_frames": st.integers(), "orbit_px": st.integers(),
