@@ -19,7 +19,7 @@ UInt8Array = npt.NDArray[np.uint8]
 _PX, _SAMPLES = 40, 40
 
 
-def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
+def rerender_psnr(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
     """PSNR, on white, of the four views rendered again from the field that the model sees in them.
 
     Args:

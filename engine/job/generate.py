@@ -197,9 +197,9 @@ def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
     """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
 
     def explain(views: Mapping[str, UInt8Array], rig: Rig) -> float:
-        from .elevation_score import explained_db
+        from .elevation_score import rerender_psnr
 
-        return explained_db(models.get(folder, device), views, rig)
+        return rerender_psnr(models.get(folder, device), views, rig)
 
     return explain
 

@@ -140,7 +140,7 @@ class BackProjector:
             to_camera = view.c2w[:3, 3] - points
             if self._fovy_deg == ORTHOGRAPHIC:  # parallel rays end on the camera's plane
                 axis = view.c2w[:3, 2]
-                distance, to_camera = to_camera @ axis, np.tile(axis, (len(points), 1))
+                distance, to_camera = np.asarray(to_camera @ axis, np.float32), np.tile(axis, (len(points), 1))
             else:
                 distance = np.linalg.norm(to_camera, axis=1)
                 to_camera /= distance[:, None]

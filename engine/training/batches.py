@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cameras import RIG_FOVY_DEG, Rig, rays_through
 from ..reconstructor import Reconstructor
-from .spoiling import spoil_views
+from .augmentation import augment_views
 from .view_cache import ViewCache, absolute_depth
 
 FloatArray = npt.NDArray[np.float32]
@@ -114,7 +114,7 @@ class Batch:
         return replace(self, **moved)
 
 
-def wear_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def erode_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """A view whose silhouette is a little too large or small, and soft, as automatic cut-outs are; uint8 [H, W, 4]."""
     alpha = cv2.GaussianBlur(rgba[..., 3].astype(np.float32) / 255, (0, 0), float(rng.uniform(0.6, 1.6)))
     alpha = np.clip((alpha - rng.uniform(0.35, 0.65)) * rng.uniform(1.5, 4) + 0.5, 0, 1)
@@ -195,7 +195,7 @@ def draw_object(
     rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))
     known = draw_known(config, rng)
     if jittered and rng.random() < config.imperfect_masks:
-        views = np.stack([wear_mask(view, rng) for view in views])
+        views = np.stack([erode_mask(view, rng) for view in views])
     targets, depth, cameras = item["targets"], item["depth"], np.asarray(item["c2w"], np.float32)
     count, px = targets.shape[0], targets.shape[1]
     pixels = rng.integers(0, count * px * px, config.rays)
@@ -233,7 +233,7 @@ def draw_object(
         recoloured = np.clip(views[..., order] * gain + offset * 255, 0, 255).astype(np.uint8)
         views = np.concatenate([recoloured, views[..., 3:]], -1)
     if config.spoiled and rng.random() < config.spoiled:
-        views = spoil_views(np.ascontiguousarray(views), rng)
+        views = augment_views(np.ascontiguousarray(views), rng)
     raw = Reconstructor.prepare(np.ascontiguousarray(views), input_px)
     on_white = colour * alpha[:, None] + 1 - alpha[:, None]
     hit = absolute_depth(np.asarray(depth).reshape(-1)[pixels])
@@ -258,6 +258,4 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     w2c, frame, surface = (torch.from_numpy(np.stack([getattr(d, name) for d in drawn])) for name in ("w2c", "frame", "surface"))
     views = tuple(d.views for d in drawn) if config.views else ()
     rigs = tuple(d.rig for d in drawn)
-    return Batch(
-        raw, known, index, origins, directions, colour, alpha, depth, depth_maps, w2c, frame, surface, rigs, views
-    )
+    return Batch(raw, known, index, origins, directions, colour, alpha, depth, depth_maps, w2c, frame, surface, rigs, views)
