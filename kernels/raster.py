@@ -6,6 +6,8 @@ operators, so that torch.compile keeps them whole; coverage is computed in float
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -109,7 +111,8 @@ def _rasterize(points: Tensor, faces: Tensor, height: int, width: int) -> tuple[
     _check_range(faces, len(points))
     kernels = program("raster", DEFINITIONS, points.device)
     if kernels is None:
-        return tuple(reference_raster.rasterize(points, faces, height, width))
+        face_index, barycentrics, distance = reference_raster.rasterize(points, faces, height, width)
+        return face_index, barycentrics, distance
     points, faces = points.contiguous(), faces.contiguous()
     n_faces, n_pixels = len(faces), height * width
     nearest = points.new_full((n_pixels,), -1, dtype=torch.int64)  # as unsigned, the largest there is
@@ -164,13 +167,13 @@ def _(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -
     return values.new_empty((*face_index.shape, values.shape[1]))
 
 
-def _remember(ctx, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
     values, faces, face_index, barycentrics = inputs
     ctx.save_for_backward(faces, face_index, barycentrics)
     ctx.n_values = len(values)
 
 
-def _backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     faces, face_index, barycentrics = ctx.saved_tensors
     channels = grad.shape[-1]
     hit = face_index.clamp(min=0).reshape(-1)

@@ -103,7 +103,8 @@ def _centres_within(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """First and last (excluded) of `size` pixels whose centres lie between the least and the greatest of `places` [F, 3]."""
     first = (places.amin(1) - 0.5 - _MARGIN).ceil()
     last = (places.amax(1) - 0.5 + _MARGIN).floor() + 1
-    return tuple(end.nan_to_num(0, size, 0).clamp(0, size).long() for end in (first, last))
+    start, end = (place.nan_to_num(0, size, 0).clamp(0, size).long() for place in (first, last))
+    return start, end
 
 
 def _covered(corners: Tensor, face: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

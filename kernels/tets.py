@@ -64,8 +64,7 @@ def march_lattice(
     if sdf.dtype == torch.float32:
         program = programs.program("tets", VARIANTS[0 if index_dtype == torch.int32 else 1], device)
     if program is None:
-        options = {"min_share": min_share, "index_dtype": index_dtype}
-        return reference_tets.march_lattice(sdf, periods, tile, resolution, **options)
+        return reference_tets.march_lattice(sdf, periods, tile, resolution, min_share=min_share, index_dtype=index_dtype)
 
     def launch(kernel: str, threads: int, *args: Tensor | int | float) -> None:
         program.launch(kernel, -(-threads // _BLOCK), _BLOCK, args)

@@ -109,7 +109,7 @@ def without_view_features(model: Reconstructor) -> None:
         found = sample(*arguments)
         return replace(found, views=torch.zeros_like(found.views))
 
-    model.sample = planes_alone  # type: ignore[method-assign]
+    model.sample = planes_alone
 
 
 def train(variant: Variant, cache: ViewCache, steps: int, out: Path) -> tuple[Reconstructor, float]:
@@ -146,11 +146,11 @@ def measure(model: Reconstructor, validation: ViewCache) -> dict[str, float]:
         item = validation[index]
         kind = "scans" if validation.meta[index]["scan"] else "others"
         for inputs, label in ((CLEAN, "clean"), (JITTERED, "jittered")):
-            rgba = torch.from_numpy(np.array(item["inputs"][inputs])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
+            rgba = torch.from_numpy(np.array(item["inputs"][inputs])).permute(0, 3, 1, 2).float() / 255
             model_field = model.encode(rgba)
             for view in range(VIEWS):
-                truth = on_white(np.asarray(item["targets"][view]))  # type: ignore[call-overload]
-                camera = np.asarray(item["c2w"][view])  # type: ignore[call-overload]
+                truth = on_white(np.asarray(item["targets"][view]))
+                camera = np.asarray(item["c2w"][view])
                 image = on_white(render_field(model_field, camera, RIG_FOVY_DEG, truth.shape[0], samples=48))
                 value = psnr(image, truth)
                 scores.setdefault(label, []).append(value)

@@ -54,7 +54,7 @@ class SolidTexture:
             total += amplitude * self._value_noise(points * frequency)
         if self.levels:  # equal steps between the extremes of two standard deviations
             spread = 2 * float(np.sqrt(sum(a * a for _, a in self.octaves))) * 0.4
-            total = np.round(total / spread * self.levels) * (spread / self.levels)
+            total = np.round(total / spread * self.levels) * np.float32(spread / self.levels)
         change = total[:, :1] + self.tint * total[:, 1:]
         direction, amplitude = self.stripes
         if amplitude:

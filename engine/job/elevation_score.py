@@ -19,7 +19,7 @@ UInt8Array = npt.NDArray[np.uint8]
 _PX, _SAMPLES = 40, 40
 
 
-def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
+def rerender_psnr(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
     """PSNR, on white, of the four views rendered again from the field that the model sees in them.
 
     Args:
@@ -38,6 +38,6 @@ def _small(view: UInt8Array) -> npt.NDArray[np.float32]:
     """A view [S, S, 4] reduced, premultiplied while it is, straight afterwards; 0..1."""
     image = view.astype(np.float32) / 255
     image[..., :3] *= image[..., 3:]
-    image = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
-    image[..., :3] /= np.maximum(image[..., 3:], 1e-3)
-    return image
+    small = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
+    small[..., :3] /= np.maximum(small[..., 3:], 1e-3)
+    return small

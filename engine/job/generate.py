@@ -25,6 +25,8 @@ from .progress import JobClock, OnProgress, StepRunner
 from .views_phase import paint_views
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..reconstructor import Field
 
 logger = logging.getLogger(__name__)
@@ -91,7 +93,8 @@ def generate(
         yield Progress(phases[0], 0.0, None, device.note)
 
     with job_log(job), remembered(clock, history, setting), StepRunner(clock, use_all_cores) as steps:
-        framed, hashes = FramedViews({}), {}
+        framed = FramedViews({})
+        hashes: dict[str, str] = {}
         # 1 Photos: cut out and framed, or the views that an earlier run left
         if "photos" in phases:
             framed = yield from steps.run(
@@ -194,9 +197,9 @@ def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
     """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
 
     def explain(views: Mapping[str, UInt8Array], rig: Rig) -> float:
-        from .elevation_score import explained_db
+        from .elevation_score import rerender_psnr
 
-        return explained_db(models.get(folder, device), views, rig)
+        return rerender_psnr(models.get(folder, device), views, rig)
 
     return explain
 
@@ -242,7 +245,8 @@ def render_orbit(request: GenerateRequest, job: JobFolder, field: Field, report:
     from ..rendering.turntable import compose, turn_c2w, write_turntable
     from ..rendering.volumetric import render_field
 
-    count, images = request.orbit_frames, []
+    count = request.orbit_frames
+    images: list[Image.Image] = []
     for camera in turn_c2w(count, request.elevation_deg):
         report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
         frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)

@@ -166,7 +166,8 @@ def _agreement(subjects: list[Float64Array], shift: Float64Array) -> float:
     edges = np.linspace(-3, 3, 76)
     histograms = []
     for subject, move in zip(subjects, shift, strict=True):
-        counts = np.histogram2d(*(subject + move).clip(-2.99, 2.99).T, bins=(edges, edges))[0]
+        across, along = (subject + move).clip(-2.99, 2.99).T
+        counts = np.histogram2d(across, along, bins=(edges, edges))[0]
         smooth = cv2.GaussianBlur(counts, (0, 0), 1.5).ravel()
         histograms.append(smooth / max(float(np.linalg.norm(smooth)), 1e-9))
     pairs = np.stack(histograms) @ np.stack(histograms).T

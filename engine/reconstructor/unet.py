@@ -23,10 +23,11 @@ class AxisMix(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))  # along the columns, along the rows
-        for linear in self.maps:
+        maps = [nn.Linear(channels, channels) for _ in range(2)]  # along the columns, along the rows
+        for linear in maps:
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+        self.maps = nn.ModuleList(maps)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, C, H, W] -> the same shape."""
@@ -56,8 +57,8 @@ class ResidualBlock(nn.Module):
         self.norm_2 = nn.GroupNorm(_groups(out_channels), out_channels)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        nn.init.zeros_(self.conv_2.weight)
-        nn.init.zeros_(self.conv_2.bias)
+        for parameter in self.conv_2.parameters():  # every block starts as its skip path
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         h = self.conv_1(F.silu(self.norm_1(x)))
@@ -189,6 +190,7 @@ class PlaneUNet(nn.Module):
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B * 3, C, H, W]
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
+            assert isinstance(stage, Level)
             for index in range(len(stage.blocks)):
                 x = stage.step(index, x, told)
                 skips.append(x)
@@ -197,6 +199,7 @@ class PlaneUNet(nn.Module):
         for index in range(len(self.middle.blocks)):
             x = self.middle.step(index, x, told)
         for level, stage in enumerate(self.up):
+            assert isinstance(stage, Level)
             for index in range(len(stage.blocks)):
                 x = stage.step(index, torch.cat([x, skips.pop()], 1), told)
             if level < len(self.upsample):

@@ -140,7 +140,7 @@ class BackProjector:
             to_camera = view.c2w[:3, 3] - points
             if self._fovy_deg == ORTHOGRAPHIC:  # parallel rays end on the camera's plane
                 axis = view.c2w[:3, 2]
-                distance, to_camera = to_camera @ axis, np.tile(axis, (len(points), 1))
+                distance, to_camera = np.asarray(to_camera @ axis, np.float32), np.tile(axis, (len(points), 1))
             else:
                 distance = np.linalg.norm(to_camera, axis=1)
                 to_camera /= distance[:, None]
@@ -179,7 +179,7 @@ class BackProjector:
 
 
 def _prepare(mesh: MeshRasterizer, rgba: npt.NDArray[np.uint8], c2w: FloatArray, fovy_deg: float) -> _View:
-    image = rgba.astype(np.float32) / 255
+    image = rgba.astype(np.float32) / np.float32(255)
     image[..., :3] *= image[..., 3:]
     side = min(len(rgba), _DEPTH_PX)
     depth = mesh.rasterize(c2w, fovy_deg, side, side).distance
@@ -213,7 +213,6 @@ def _sample(image: FloatArray, xy: FloatArray, *, nearest: bool = False) -> Floa
     rows = -(-max(n, 1) // columns)
     grid = np.full((rows * columns, 2), -1e4, np.float32)  # cv2.remap wants an image of coordinates
     grid[:n] = (xy + 1) * (np.array([width, height], np.float32) / 2) - 0.5
-    grid = grid.reshape(rows, columns, 2)
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    found = cv2.remap(image, grid, None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    found = cv2.remap(image, grid.reshape(rows, columns, 2), None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return found.reshape(rows * columns, *image.shape[2:])[:n]

@@ -84,8 +84,8 @@ class Surface:
             texels = replace(found, face_index=found.face_index + faces[0])
         else:
             rows = slice(*np.searchsorted(self._all.face_index, [faces[0], faces[-1] + 1]))
-            parts = (self._all.row, self._all.col, self._all.face_index, self._all.barycentrics)
-            texels = Texels(*(part[rows] for part in parts), self.texture_px)
+            whole = self._all
+            texels = Texels(whole.row[rows], whole.col[rows], whole.face_index[rows], whole.barycentrics[rows], self.texture_px)
         smooth = texels.interpolate(self._normals, atlas.faces)
         smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
         return SurfaceTexels(texels, texels.interpolate(atlas.verts, atlas.faces), smooth, self._flat[texels.face_index])

@@ -21,7 +21,8 @@ from .normals import face_normals, vertex_normals
 
 _MATCH_POINTS = 20_000
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def paint_texture(

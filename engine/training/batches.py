@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..cameras import RIG_FOVY_DEG, Rig, rays_through
 from ..reconstructor import Reconstructor
-from .spoiling import spoil_views
+from .augmentation import augment_views
 from .view_cache import ViewCache, absolute_depth
 
 FloatArray = npt.NDArray[np.float32]
@@ -108,11 +109,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()})
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return replace(self, **moved)
 
 
-def wear_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def erode_mask(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """A view whose silhouette is a little too large or small, and soft, as automatic cut-outs are; uint8 [H, W, 4]."""
     alpha = cv2.GaussianBlur(rgba[..., 3].astype(np.float32) / 255, (0, 0), float(rng.uniform(0.6, 1.6)))
     alpha = np.clip((alpha - rng.uniform(0.35, 0.65)) * rng.uniform(1.5, 4) + 0.5, 0, 1)
@@ -189,11 +191,11 @@ def draw_object(
     jittered = rng.random() < config.jittered
     weights = np.array(config.inputs)
     chosen_set = -1 if jittered else int(rng.choice(len(weights), p=weights / weights.sum()))
-    views = np.array(item["inputs"][chosen_set])  # type: ignore[call-overload]
-    rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))  # type: ignore[call-overload]
+    views = np.array(item["inputs"][chosen_set])
+    rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))
     known = draw_known(config, rng)
     if jittered and rng.random() < config.imperfect_masks:
-        views = np.stack([wear_mask(view, rng) for view in views])
+        views = np.stack([erode_mask(view, rng) for view in views])
     targets, depth, cameras = item["targets"], item["depth"], np.asarray(item["c2w"], np.float32)
     count, px = targets.shape[0], targets.shape[1]
     pixels = rng.integers(0, count * px * px, config.rays)
@@ -206,7 +208,7 @@ def draw_object(
     origins, directions = target_rays(cameras[view_index], pixel, px)
     surface = np.asarray(item["surface"], np.float32)
     surface = surface[rng.integers(0, len(surface), config.surface)]
-    rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / 255
+    rgba = np.asarray(targets).reshape(-1, 4)[pixels].astype(np.float32) / np.float32(255)
     colour, alpha = rgba[:, :3], rgba[:, 3]
     frame = np.eye(3, dtype=np.float32)
     if rng.random() < config.mirror:
@@ -231,7 +233,7 @@ def draw_object(
         recoloured = np.clip(views[..., order] * gain + offset * 255, 0, 255).astype(np.uint8)
         views = np.concatenate([recoloured, views[..., 3:]], -1)
     if config.spoiled and rng.random() < config.spoiled:
-        views = spoil_views(np.ascontiguousarray(views), rng)
+        views = augment_views(np.ascontiguousarray(views), rng)
     raw = Reconstructor.prepare(np.ascontiguousarray(views), input_px)
     on_white = colour * alpha[:, None] + 1 - alpha[:, None]
     hit = absolute_depth(np.asarray(depth).reshape(-1)[pixels])
@@ -249,9 +251,11 @@ def draw_batch(cache: ViewCache, config: BatchConfig, input_px: int, weights: Fl
     drawn = [draw_object(item, config, input_px, rng) for item in chosen]
     known = torch.from_numpy(np.stack([d.known for d in drawn]))
     raw = Reconstructor.mark_unknown(torch.from_numpy(np.stack([d.raw for d in drawn])), known)
-    rays = [torch.from_numpy(np.concatenate([d.rays[k] for d in drawn])) for k in range(5)]
+    rays = zip(*(d.rays for d in drawn), strict=True)
+    origins, directions, colour, alpha, depth = (torch.from_numpy(np.concatenate(parts)) for parts in rays)
     index = torch.arange(config.objects).repeat_interleave(len(drawn[0].rays[0]))
     depth_maps = torch.from_numpy(np.stack([np.asarray(item["depth"]) for item in chosen]))
     w2c, frame, surface = (torch.from_numpy(np.stack([getattr(d, name) for d in drawn])) for name in ("w2c", "frame", "surface"))
     views = tuple(d.views for d in drawn) if config.views else ()
-    return Batch(raw, known, index, *rays, depth_maps, w2c, frame, surface, tuple(d.rig for d in drawn), views)
+    rigs = tuple(d.rig for d in drawn)
+    return Batch(raw, known, index, origins, directions, colour, alpha, depth, depth_maps, w2c, frame, surface, rigs, views)

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -195,7 +195,7 @@ class TrainingLoop(Generic[BatchT]):
         if accelerator is not None:
             self.network, self.optimiser = accelerator.prepare(self.network, self.optimiser)
         self.draw_ahead = task.device.type != "cpu" if draw_ahead is None else draw_ahead
-        self._ahead: Iterator[list[BatchT]] | None = None
+        self._ahead: Generator[list[BatchT]] | None = None
 
     def rng(self, step: int, part: int, purpose: int) -> np.random.Generator:
         """The random numbers of one part of a step; the same every time."""
@@ -270,7 +270,7 @@ class TrainingLoop(Generic[BatchT]):
                     validated, measured = clock.step, time.perf_counter()
         finally:
             if self._ahead is not None:
-                self._ahead.close()  # type: ignore[attr-defined]
+                self._ahead.close()
                 self._ahead = None
             self.save()
             if self.is_main:
@@ -327,7 +327,7 @@ class TrainingLoop(Generic[BatchT]):
 
     def _backward(self, loss: Tensor) -> None:
         if self.accelerator is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         else:
             self.accelerator.backward(loss)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def prefetch(batches: Iterator[T], depth: int = 3) -> Iterator[T]:
+def prefetch(batches: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
     """Draw batches in a thread, at most `depth` ahead; an error there is raised here."""
     ready: queue.Queue[T | BaseException] = queue.Queue(depth)
     stop = threading.Event()

@@ -124,7 +124,8 @@ def render_object(
     targets = render_views(mesh, c2w, RIG_FOVY_DEG, config.px, paint=paint)
     surface = surface_samples(EmbreeMesh(mesh.verts, mesh.faces), mesh.verts, mesh.faces, config.surface_points, rng)
     if len(surface) < config.surface_points:  # a sliver that few rays met: its points are used again
-        surface = np.resize(surface, (config.surface_points, 8)) if len(surface) else np.zeros((config.surface_points, 8))
+        shape = (config.surface_points, 8)
+        surface = np.resize(surface, shape) if len(surface) else np.zeros(shape, np.float32)
     return {
         "inputs": np.stack(inputs),
         "rigs": np.array([(rig.elevation_deg, rig.fovy_deg) for rig in rigs], np.float32),

@@ -18,7 +18,7 @@ from .conftest import BENCHMARKS
 
 
 def python(*code: str, **fields: object) -> gpu.Step:
-    return gpu.Step("try", "title", [sys.executable, "-c", *code], **{"limit_s": 30.0, **fields})  # type: ignore[arg-type]
+    return gpu.Step("try", "title", [sys.executable, "-c", *code], **{"limit_s": 30.0, **fields})
 
 
 def outcome(step: gpu.Step, folder: Path, left_s: float = 100.0) -> str:

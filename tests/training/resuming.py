@@ -29,7 +29,7 @@ def check_resuming_is_exact(
     run = interrupted.run()
     for _ in range(steps):
         next(run)
-    run.close()  # type: ignore[attr-defined]
+    run.close()
     assert not list((folder / "interrupted").glob("*.partial"))
 
     torch.manual_seed(12345)

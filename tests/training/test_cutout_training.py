@@ -48,7 +48,7 @@ def cache(views: Path) -> ViewCache:
 def new_task(cache: ViewCache, **settings: object) -> CutoutTask:
     torch.manual_seed(0)
     chosen: dict[str, object] = {"batch": 4, "looks": 2, "sizes": ((0.0, PX),), "warmup_steps": 5, "bf16": False, "looked_at": 8}
-    config = CutoutConfig(scenes=SCENES, **{**chosen, **settings})  # type: ignore[arg-type]
+    config = CutoutConfig(scenes=SCENES, **{**chosen, **settings})
     return CutoutTask(CutoutNetwork(**TINY), config, cache, None, torch.device("cpu"))
 
 

@@ -63,7 +63,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> ViewCache:
 def new_task(cache: ViewCache, **settings: object) -> ReconstructorTask:
     torch.manual_seed(0)
     chosen = {"minutes": 10, "warmup_steps": 5, "bf16": False, "batch": BATCH, "loss": LossConfig(samples=24), **settings}
-    return ReconstructorTask(Reconstructor(**TINY), TrainConfig(**chosen), cache, cache, torch.device("cpu"))  # type: ignore[arg-type]
+    return ReconstructorTask(Reconstructor(**TINY), TrainConfig(**chosen), cache, cache, torch.device("cpu"))
 
 
 def test_rays_are_those_of_the_target_pixels(cache: ViewCache) -> None:
@@ -160,7 +160,7 @@ def test_surface_loss_is_least_for_the_true_distance(cache: ViewCache, settings:
         encoded = model.encode_batch(batch.raw, batch.rigs, batch.known)
         terms = {}
         for factor in (1.0, 0.5, -1.0):
-            model.decoder = BoxDistance(half[str(cache.meta[seed]["id"])], factor)  # type: ignore[assignment]
+            model.decoder = BoxDistance(half[str(cache.meta[seed]["id"])], factor)
             terms[factor] = surface_loss(model, encoded, batch, LossConfig(), torch.Generator().manual_seed(0))[1]
         assert terms[1.0]["sdf"] < 0.03 and terms[1.0]["normal"] < 0.1
         assert terms[0.5]["sdf"] > 2 * terms[1.0]["sdf"] and terms[0.5]["normal"] > 0.4
@@ -294,7 +294,7 @@ def test_mesh_stage_lowers_its_own_loss(cache: ViewCache, volumetric: Path) -> N
 
 
 def test_prefetch_hands_errors_on() -> None:
-    def broken():  # type: ignore[no-untyped-def]
+    def broken():
         yield "first"
         raise RuntimeError("disk full")
 

@@ -42,21 +42,21 @@ SCHEDULERS = {"velocity": starter_scheduler(), "noise": EulerDiscreteScheduler(b
 
 
 def denoiser_task(data: TrainingData, **changes: object) -> DenoiserTask:
-    config = dataclasses.replace(DenoiserConfig(**SMALL), **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(DenoiserConfig(**SMALL), **changes)
     return DenoiserTask(tiny_pipeline(), config, data, CPU)
 
 
 def consistency_task(data: TrainingData, **changes: object) -> ConsistencyTask:
-    config = dataclasses.replace(ConsistencyConfig(**SMALL), **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(ConsistencyConfig(**SMALL), **changes)
     return ConsistencyTask(tiny_pipeline(), config, data, CPU)
 
 
 def autoencoder_task(grids: GridCache, **changes: object) -> AutoencoderTask:
-    config = dataclasses.replace(AutoencoderConfig(**RUN, batch=4, crop_px=16), **changes)  # type: ignore[arg-type]
+    config = dataclasses.replace(AutoencoderConfig(**RUN, batch=4, crop_px=16), **changes)
     return AutoencoderTask(tiny_pipeline().vae, config, grids, grids, CPU)
 
 
-def accelerated(task: Task, out: Path) -> TrainingLoop:  # type: ignore[type-arg]
+def accelerated(task: Task, out: Path) -> TrainingLoop:
     """The loop as the command builds it for the denoiser."""
     return TrainingLoop(task, out, make_accelerator("cpu", False))
 

@@ -159,7 +159,7 @@ class GridCache:
     def views(self, index: int, appearance: int) -> npt.NDArray[np.uint8]:
         """The four views of one appearance of one object, uint8 [4, px, px, 4]; a view into the memory map."""
         shard, row = self.items[index]
-        return self._grids[shard][row, appearance]  # type: ignore[no-any-return]
+        return self._grids[shard][row, appearance]
 
     def shard_grids(self, shard: str) -> npt.NDArray[np.uint8]:
         """All of a shard, uint8 [n, A, 4, px, px, 4]."""

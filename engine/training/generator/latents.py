@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from .pixels import to_pixels
 MIRRORED_ORDER = [0, 3, 2, 1]
 """The views of the mirrored object: its right view is the left one, mirrored."""
 
-Autoencoder = PatchAutoencoder | AutoencoderTiny | AutoencoderKL
+Autoencoder: TypeAlias = PatchAutoencoder | AutoencoderTiny | AutoencoderKL
 
 
 def fingerprint(vae: torch.nn.Module) -> str:
@@ -93,4 +94,4 @@ class LatentCache:
     def cells(self, index: int, appearance: int, mirrored: bool) -> npt.NDArray[np.float16]:
         """Latents of the four views, float16 [4, C, h, h]."""
         shard, row = self.grids.items[index]
-        return self._shards[shard][row, appearance, int(mirrored)]  # type: ignore[no-any-return]
+        return self._shards[shard][row, appearance, int(mirrored)]

@@ -68,7 +68,8 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
         judge: Says how good they are.
         steps, guidance_scale: Of the sampler.
     """
-    columns, scores = [], {"stage_two": [], "known_psnr": [], "clip": []}  # type: dict[str, list[float]]
+    columns = []
+    scores: dict[str, list[float]] = {"stage_two": [], "known_psnr": [], "clip": []}
     for seed, job in enumerate(jobs):
         known = {} if job.truth is None else {"front": job.truth[0]}
         generator = torch.Generator().manual_seed(seed)

@@ -135,7 +135,7 @@ class WordNet:
                     yield other, DEFINED
 
 
-def kin_of(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict[str, dict[str, float]]:
+def related_nouns(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict[str, dict[str, float]]:
     """For each word that may stand for some of the bank's nouns: those nouns, and how near each is, in (0, 1).
 
     Args:
