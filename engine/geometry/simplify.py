@@ -16,7 +16,6 @@ from .cleanup import drop_unused_verts, is_watertight
 from .collapse import collapse_edges
 from .pinches import split_pinches
 from .slivers import merge_short_edges
-from .smoothing import taubin_smooth
 
 FloatArray = npt.NDArray[np.float32]
 FaceArray = npt.NDArray[np.int32]
@@ -26,7 +25,7 @@ _FAST_TO_BUDGETS = (2.5, 5.0)  # how far the unchecked part may go, in budgets
 
 
 def simplify(
-    verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], budget: int, *, smooth_iterations: int = 0
+    verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], budget: int
 ) -> tuple[FloatArray, FaceArray]:
     """Simplify a closed mesh to a number of triangles.
 
@@ -34,7 +33,6 @@ def simplify(
         verts: float [V, 3].
         faces: int [F, 3], closed, counter-clockwise seen from outside.
         budget: Never more triangles than this. A closed mesh has an even number of them.
-        smooth_iterations: Steps of Taubin smoothing before, against the grain of a noisy field.
 
     Returns:
         verts, faces: float32 [V', 3] and int32 [F', 3], `budget` triangles or one less; all that there were if there were no
@@ -45,8 +43,6 @@ def simplify(
     """
     if budget < 4:
         raise ValueError(f"A closed mesh has at least 4 triangles; the budget is {budget}.")
-    if smooth_iterations:
-        verts = taubin_smooth(verts, faces, smooth_iterations)
     if len(faces) <= budget:
         return drop_unused_verts(np.asarray(verts, np.float32), np.asarray(faces))
     closed = is_watertight(faces)

@@ -84,9 +84,8 @@ class Field:
         return self._lattice.sdf(ijk).to(ijk.device)
 
     @torch.no_grad()
-    def albedo(self, points: Tensor, normals: Tensor | None = None) -> Tensor:
-        """sRGB [N, 3] at surface points [N, 3]; `normals` [N, 3] are not needed by this model."""
-        del normals
+    def albedo(self, points: Tensor) -> Tensor:
+        """sRGB [N, 3] at surface points [N, 3]."""
         parts = []
         for chunk in points.to(self.device).split(COLOUR_CHUNK):
             views = self.views.features(self.views.project(chunk)[0]).permute(2, 0, 1)

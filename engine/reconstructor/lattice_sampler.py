@@ -2,9 +2,7 @@
 
 The decoder's first layer is linear and so commutes with sampling: planes are multiplied by it once. A lattice meets each plane in
 only (G + 1)^2 places, and each axis in G + 1, so that planes and position features become tables: a point costs three rows.
-
-The same with a gradient, and for all points of a lattice, is `kernels.lattice`. The table here is sampled texel by texel, as
-the matrix products there take 1.4 to 2.7 times as long on a CPU (planes of 64 texels, lattices of 64 to 256 steps).
+The tables are sampled texel by texel, which is faster on a CPU than a product with a matrix of weights.
 """
 
 from __future__ import annotations

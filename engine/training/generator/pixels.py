@@ -1,11 +1,10 @@
-"""Views as an autoencoder reads and writes them, and sheets to look at."""
+"""Views as an autoencoder reads and writes them, and rows of views to look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -24,8 +23,3 @@ def row_on_white(rgba: UInt8Array) -> UInt8Array:
     alpha = rgba[..., 3:].astype(np.float32) / 255
     flat = rgba[..., :3] * alpha + 255 * (1 - alpha)
     return np.concatenate(list((flat + 0.5).astype(np.uint8)), 1)
-
-
-def save_sheet(path: str, rows: list[UInt8Array]) -> None:
-    """Write rows uint8 [H, W, 3] of one width below each other as a PNG."""
-    Image.fromarray(np.concatenate(rows, 0)).save(path)
