@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...kernels.reference import PLANE_AXES, sample_images
 from .decoder import position_features
+from .distance import signed_distance
 from .encoded import Encoded
 from .view_sampler import ViewSampler
 
@@ -77,11 +78,7 @@ class LatticeSampler:
     def _chunk(self, ijk: Tensor) -> Tensor:
         grid, depth = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
         hull = self.views.hull(grid, depth)
-        result = hull.clamp(max=-0.5 * self.model.margin)
-        gate = (hull > -self.model.margin).nonzero()[:, 0]
-        if len(gate):
-            result[gate] = torch.minimum(self._decode(ijk[gate], grid[:, :, gate]), hull[gate])
-        return result
+        return signed_distance(hull, self.model.margin, None, lambda index: self._decode(ijk[index], grid[:, :, index]))
 
     def _decode(self, ijk: Tensor, grid: Tensor) -> Tensor:
         """The network's distance at lattice points, whatever the hull says."""
