@@ -1,53 +1,63 @@
-# Tetraview: `make help` lists what there is. Two Python environments, as separate as on an artist's machine:
-#   .venv          the engine, the command line and their tests
-#   .venv-blender  Blender as a Python module (pip bpy), without torch
+# Tetraview: `make help` lists what there is. Python environments, as separate as on an artist's machine:
+#   .venv              the engine, the command line and their tests: Python 3.11
+#   .venv-blender-4.5  Blender as a Python module (pip bpy), without torch: Python 3.11
+#   .venv-blender-5.2  the same, Python 3.13
+#   .venv-blender-5.3  the same, Python 3.13
+# PYTHON311=... and PYTHON313=... name the Pythons; without them, scripts/make_venv.sh looks for both.
 
-PYTHON ?= python3
 GUI_ROOT ?= build/gui-root
 TEST_JOBS ?= 2
 
+BLENDERS := 4.5 5.2 5.3
+PYTHON_OF_4.5 := 3.11
+PYTHON_OF_5.2 := 3.13
+PYTHON_OF_5.3 := 3.13
+
+PYTHON ?= python3
 ENGINE_PYTHON := .venv/bin/python
-BLENDER_PYTHON := .venv-blender/bin/python
-BLENDER5_PYTHON := .venv-blender-5/bin/python
+BLENDER_PYTHON := .venv-blender-4.5/bin/python
 
 export TETRAVIEW_ENGINE_PYTHON ?= $(CURDIR)/$(ENGINE_PYTHON)
 ifneq ($(wildcard ../shared/data),)
 export TETRAVIEW_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-engine test-blender test-blender-5 check extension gui benchmark benchmark-gpu lock clean
+BLENDER_TESTS := $(BLENDERS:%=test-blender-%)
+.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui benchmark benchmark-gpu lock clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:[^=]*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-setup: .venv/.complete .venv-blender/.complete ## make .venv and .venv-blender (nothing to do when they are there)
+setup: .venv/.complete .venv-blender-4.5/.complete .node/.complete ## make .venv, .venv-blender-4.5 and .node, where they are missing
 
 .venv/.complete: pyproject.toml wheels/requirements-dev.txt
-	@scripts/make_venv.sh "$(PYTHON)" .venv wheels/requirements-dev.txt
+	@scripts/make_venv.sh 3.11 .venv wheels/requirements-dev.txt "$(PYTHON311)"
 	@$(ENGINE_PYTHON) -m pip install -qq --no-deps -e .
 	@touch $@
 
-.venv-blender/.complete: wheels/requirements-blender.txt
-	@scripts/make_venv.sh "$(PYTHON)" .venv-blender wheels/requirements-blender.txt
+.venv-blender-%/.complete: wheels/requirements-blender-%.txt
+	@scripts/make_venv.sh $(PYTHON_OF_$*) .venv-blender-$* $< "$(PYTHON$(subst .,,$(PYTHON_OF_$*)))"
 	@touch $@
 
-.venv-blender-5/.complete: wheels/requirements-blender-5.txt
-	@scripts/make_venv.sh "$(PYTHON)" .venv-blender-5 wheels/requirements-blender-5.txt
+.node/.complete: tests/node/package.json tests/node/package-lock.json
+	@command -v npm >/dev/null || { echo "node and npm are needed for the Khronos glTF validator: install Node.js." >&2; exit 1; }
+	@mkdir -p .node && cp tests/node/package.json tests/node/package-lock.json .node/
+	@npm ci --prefix .node --silent --no-audit --no-fund
 	@touch $@
 
-demo: setup ## four photos, and a prompt, to meshes in out/demo/, by the operators in real Blender; PROMPT="a red armchair": that alone
+demo: .venv/.complete .venv-blender-4.5/.complete ## four photos, and a prompt, to meshes in out/demo/, by the operators in real Blender; PROMPT="a red armchair": that alone
 	@timeout --kill-after=10 900 $(BLENDER_PYTHON) scripts/demo_blender.py --output out/demo $(if $(PROMPT),--prompt "$(PROMPT)")
 
-test: test-engine test-blender test-blender-5 ## every test, on a machine with nothing installed too
+test: test-engine test-blender ## every test, on a machine with nothing installed too
 
 test-engine: setup ## tests of the engine, the command line and the package (.venv); TEST_JOBS=8: so many at a time
 	OMP_NUM_THREADS=1 timeout --kill-after=10 1200 $(ENGINE_PYTHON) -m pytest tests --ignore=tests/blender -n $(TEST_JOBS) --dist loadfile
 
-test-blender: setup ## tests in real Blender 4.5 (pip bpy)
-	timeout --kill-after=10 600 $(BLENDER_PYTHON) -m pytest tests/blender
+test-blender: setup ## tests in real Blender 4.5 LTS, 5.2 LTS and 5.3 (pip bpy), TEST_JOBS at a time; make test-blender-5.3: that one alone
+	@$(MAKE) --no-print-directory --keep-going --jobs $(TEST_JOBS) --output-sync=target $(BLENDER_TESTS)
 
-test-blender-5: setup .venv-blender-5/.complete ## the same tests in Blender 5.0
-	timeout --kill-after=10 600 $(BLENDER5_PYTHON) -m pytest tests/blender
+$(BLENDER_TESTS): test-blender-%: .venv/.complete .venv-blender-%/.complete
+	OMP_NUM_THREADS=1 timeout --kill-after=10 900 .venv-blender-$*/bin/python -m pytest tests/blender
 
 check: setup ## ruff, mypy and the import rules
 	$(ENGINE_PYTHON) -m ruff check .
@@ -78,5 +88,5 @@ lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py
 
 clean: ## remove everything that was made (environments too)
-	rm -rf build dist out .venv .venv-blender .venv-blender-5 *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist out .venv .venv-blender-* .node *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

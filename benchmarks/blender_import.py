@@ -1,6 +1,6 @@
 """The engine's arrays to a Blender mesh: milliseconds per 50,000 triangles. Run it with a Python that has bpy.
 
-    .venv-blender/bin/python benchmarks/blender_import.py
+    .venv-blender-4.5/bin/python benchmarks/blender_import.py
 
 Goal: 150 ms. Reading the file, vertices, faces, smooth shading and the UV layer are counted.
 """

@@ -33,7 +33,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
 from results import duration, least_and_median, machine, table, write_section
-from tetraview.engine.cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
+from tetraview.engine.cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
 from tetraview.engine.geometry.extract import extract_mesh
 from tetraview.engine.multiview.conditions import TextCondition
 from tetraview.engine.multiview.denoising import Guidance, set_timesteps
@@ -315,7 +315,7 @@ def _bake(reconstruction: Field, atlas: Any, size: Size) -> list[int]:
 def _paint(reconstruction: Field, atlas: Any, views: dict[str, np.ndarray], size: Size) -> None:
     from tetraview.engine.texturing.texture import paint_texture
 
-    paint_texture(reconstruction, atlas, views, RIG_ELEVATION_DEG, size.texture_px)
+    paint_texture(reconstruction, atlas, views, CANONICAL_RIG, size.texture_px)
 
 
 def _decode_in_tiles(pipeline: FourViewPipeline, latents: Tensor) -> None:

@@ -24,11 +24,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import label
 from tetraview.engine.devices import use_all_cores
-from tetraview.engine.models import STARTER_GENERATOR, STARTER_MODEL
-from tetraview.engine.multiview.colours import NAMED_COLOURS, nearest_names, split_colours
-from tetraview.engine.multiview.examples import ExampleBank
+from tetraview.engine.job.views_phase import BLOB_STRENGTH
+from tetraview.engine.models.registry import STARTER_GENERATOR, STARTER_MODEL
 from tetraview.engine.multiview.pipeline import FourViewPipeline
-from tetraview.engine.painting import BLOB_STRENGTH
+from tetraview.engine.retrieval.colours import NAMED_COLOURS, nearest_names, split_colours
+from tetraview.engine.retrieval.example_bank import ExampleBank
 from tetraview.engine.training.generator.selection import Judge, load_judge
 
 UInt8Array = npt.NDArray[np.uint8]

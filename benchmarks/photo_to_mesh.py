@@ -1,7 +1,7 @@
 """Four photos to a textured mesh, warm: seconds of each phase, in all, and the peak memory of all processes.
 
     python benchmarks/photo_to_mesh.py                                       the engine process alone
-    python benchmarks/photo_to_mesh.py --blender .venv-blender/bin/python    the operator in Blender, mesh in the scene
+    python benchmarks/photo_to_mesh.py --blender .venv-blender-4.5/bin/python    the operator in Blender, mesh in the scene
 
 The first run warms the engine up (torch, weights) and is not counted. Goal on two cores: 10 s and 3 GB. Memory is the sum of
 each process's own peak, so never less than what was used at one time.

@@ -1,7 +1,7 @@
 """A prompt to a textured mesh, warm: seconds of each phase, in all, the peak memory of all processes, and the orbit preview.
 
     python benchmarks/prompt_to_mesh.py                                       the engine process alone
-    python benchmarks/prompt_to_mesh.py --blender .venv-blender/bin/python    the operators in Blender, mesh in the scene
+    python benchmarks/prompt_to_mesh.py --blender .venv-blender-4.5/bin/python    the operators in Blender, mesh in the scene
 
 The first run warms the engine up (torch, weights) and is not counted. Goal on two cores, at the defaults: 15 s and 3 GB, and
 5 s for an orbit preview of 24 frames at 128 px from views that are there. Memory is the sum of each process's own peak, so

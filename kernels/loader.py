@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from . import nvrtc
-from .programs import FOLDER, HEADER, Argument, Definitions, Program
+from .sources import FOLDER, HEADER, Argument, Definitions, Program
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Stream:
 
 
 class CudaProgram:
-    """A `.cu` on a GPU; see `programs.Program`.
+    """A `.cu` on a GPU; see `sources.Program`.
 
     Args:
         module: CuPy's module, loaded on that GPU.
@@ -137,7 +137,7 @@ def target(device: torch.device) -> str:
 
 
 def cache_folder() -> Path:
-    """Folder of the compiled kernels in the user's data folder, whose rule is that of the engine's `library.default_home`."""
+    """Folder of the compiled kernels in the user's data folder, whose rule is that of the engine's `job.folder.default_home`."""
     if chosen := os.environ.get("TETRAVIEW_HOME"):
         home = Path(chosen).expanduser().absolute()
     elif sys.platform == "win32":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from .programs import FOLDER, HEADER, Definitions
+from .sources import FOLDER, HEADER, Definitions
 
 OPTIONS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v")
 """What every kernel is compiled with; -v puts registers and spills into the log."""

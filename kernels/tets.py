@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from . import programs, reference_tets
-from .programs import Definitions
 from .reference_tets import NO_SUCH_PERIOD, NOT_A_NUMBER, LatticeTile, Surface, check
+from .sources import Definitions
 
 VARIANTS: tuple[Definitions, ...] = ({"INDEX": "int"}, {"INDEX": "i64"})
 """The definitions with which `tets.cu` is compiled."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from . import programs, reference
-from .programs import Definitions, Program
+from .sources import Definitions, Program
 
 STORAGE = {torch.float32: "float", torch.float16: "Half", torch.bfloat16: "Bfloat16"}
 """Types of planes that the kernels take; others take the twin."""

@@ -3,7 +3,7 @@
 import json
 import logging
 
-from ..engine.library import write_json
+from ..engine.job.folder import write_json
 from . import session
 
 log = logging.getLogger(__name__)

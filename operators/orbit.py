@@ -9,7 +9,7 @@ import numpy as np
 from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..engine.errors import CancelledError, EngineError
-from ..engine.library import new_job_folder
+from ..engine.job.folder import new_job_folder
 from ..engine.types import Progress
 from . import session
 from .gif import write_gif

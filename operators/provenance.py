@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import bpy
 
 from ..engine.errors import InvalidRequestError
-from ..engine.library import new_job_folder
+from ..engine.job.folder import new_job_folder
 from ..engine.types import VIEW_NAMES, GenerateRequest
 from . import session
 from .properties import REQUEST_KEY

@@ -8,7 +8,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..engine.errors import EngineStoppedError, InvalidRequestError
-from ..engine.library import new_job_folder
+from ..engine.job.folder import new_job_folder
 from ..engine.types import VIEW_NAMES, GenerateRequest, Preview, Views
 from . import history, pictures, session
 from .names import name_from_photos, name_from_prompt

@@ -4,7 +4,7 @@ import os
 
 import bpy
 
-from ..operators.properties import VIEW_NAMES, icon_of
+from ..operators.properties import PAINTING_ROWS, VIEW_NAMES, icon_of
 
 DICE = os.path.join(os.path.dirname(__file__), "dice.png")
 SLOT_SCALE = 2.6
@@ -72,11 +72,8 @@ def _draw_painting(layout, settings, enabled) -> None:
     column = body.column()
     column.enabled = enabled
     column.use_property_split, column.use_property_decorate = True, False
-    column.prop(settings, "negative_prompt", placeholder="What it must not be")
-    column.prop(settings, "steps")
-    column.prop(settings, "guidance")
-    column.prop(settings, "object_size")
-    column.prop(settings, "use_examples")
+    for name in PAINTING_ROWS:
+        column.prop(settings, name)
     column.prop(settings, "variation_count")
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_ZIP_BYTES = 75_000_000
 
 
-def find_blender_scripts(venv: Path = ROOT / ".venv-blender") -> Path:
+def find_blender_scripts(venv: Path = ROOT / ".venv-blender-4.5") -> Path:
     """The `scripts` folder of the Blender inside `venv`.
 
     Raises:

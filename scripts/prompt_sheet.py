@@ -20,9 +20,9 @@ from tetraview.engine.dataset.lighting import Light
 from tetraview.engine.dataset.meshes import load_mesh_file
 from tetraview.engine.dataset.render import render_views
 from tetraview.engine.errors import EngineError
-from tetraview.engine.library import JobFolder
-from tetraview.engine.models import ModelCache
-from tetraview.engine.pipeline import generate
+from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.job.generate import generate
+from tetraview.engine.models.loading import ModelCache
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
 TILE_PX, LABEL_PX, COLUMNS = 108, 16, 4

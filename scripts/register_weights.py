@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tetraview.engine.weights_registry import write_registry
+from tetraview.engine.models.registry import write_registry
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from .. import protocol
 from ..errors import CancelledError, EngineError, EngineMissingError, EngineStoppedError
+from ..process import protocol
 from ..types import GenerateRequest, event_from_dict
 from .job import Job
 from .locate import INSTALL_OPERATOR
 
-LAUNCHER = Path(__file__).resolve().parent.parent / "launch.py"
+LAUNCHER = Path(__file__).resolve().parent.parent / "process" / "launch.py"
 LOG_TAIL_LINES = 20
 LOGS_KEPT = 8
 LONGEST_POLL_GAP_S = 2.0

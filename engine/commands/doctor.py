@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..library import default_home, disk_use
+from ..job.folder import default_home, disk_use
 from ..version import __version__
 
 NEEDED = (
@@ -111,8 +111,8 @@ def _kernels(lines: list[str], usable: Sequence[str]) -> None:
 
 def _weights(lines: list[str], problems: list[str], model: str | None, generator: str | None) -> None:
     from ..errors import WeightsError
-    from ..models import STARTER_GENERATOR, STARTER_MODEL, ModelCache
-    from ..weights_registry import SHIPPED_WEIGHTS, check_shipped, read_registry
+    from ..models.loading import ModelCache
+    from ..models.registry import SHIPPED_WEIGHTS, STARTER_GENERATOR, STARTER_MODEL, check_shipped, read_registry
 
     models = ModelCache()
     try:

@@ -16,7 +16,7 @@ from ..dataset.meshes import MESH_SUFFIXES, load_mesh_file
 from ..dataset.render import render_views
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError, InvalidRequestError
-from ..library import JobFolder
+from ..job.folder import JobFolder
 from ..rendering.turntable import ANIMATED, STILL, TURN_S, compose, turn_c2w, write_turntable
 from ..types import GenerateRequest
 
@@ -111,10 +111,10 @@ def render_volumetric(
         EngineError: No job there, or no weights.
     """
     from ..devices import choose_device, use_all_cores
-    from ..models import STARTER_MODEL, ModelCache
-    from ..pipeline import field_of_views
+    from ..job.photos_phase import read_views, require_no_empty_view
+    from ..models.loading import ModelCache, field_of_views
+    from ..models.registry import STARTER_MODEL
     from ..rendering.volumetric import render_field
-    from ..views import read_views, require_no_empty_view
 
     job = JobFolder(source)
     try:
@@ -126,7 +126,7 @@ def render_volumetric(
     loaded = ModelCache().get(folder, choose_device(device).name)
     views = read_views(job.views)
     require_no_empty_view(views)
-    field = field_of_views(loaded, views, request.elevation_deg)
+    field = field_of_views(loaded, views, request.rig)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
 

@@ -17,7 +17,7 @@ def run_request(request: GenerateRequest, args: argparse.Namespace) -> int:
         EngineError: It cannot be done; one sentence says why.
     """
     request.check()
-    from ..pipeline import generate
+    from ..job.generate import generate
 
     events = generate(request, stop_after=args.stop_after)
     show = _JsonEvents() if args.events == "json" else _Bar()

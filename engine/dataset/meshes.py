@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..cameras import FloatArray
 from ..errors import EngineError
-from .colour import linear_to_srgb, srgb_to_linear
+from ..imaging.colour import linear_to_srgb, srgb_to_linear
 from .textured_mesh import TexturedMesh, unit_sphere_transform
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply")

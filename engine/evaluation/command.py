@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineError, InvalidRequestError
-from ..library import write_json
+from ..job.folder import write_json
 from ..types import VIEW_NAMES, GenerateRequest
 from ..version import __version__
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from .report import RecordLog, table
 
     if args.hard is not None:
-        from .hard_command import choose_hard_objects
+        from .hard.command import choose_hard_objects
 
         refs = choose_hard_objects(find_objects(args.paths), limit=args.limit, seed=args.seed, ids=args.ids)
     else:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     setup, weights_sha256 = _set_up(args, lpips, out)
     settings = _settings(args, setup, lpips, weights_sha256)
     if args.hard is not None:
-        from .hard_command import run_hard
+        from .hard.command import run_hard
 
         return run_hard(args, setup, settings, refs)
     log = RecordLog(out.with_suffix(".jsonl"), settings)
@@ -119,7 +119,8 @@ def run(args: argparse.Namespace) -> int:
 def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Evaluation, dict[str, str]]:
     """The run's constants, and the hash of each weight file; the model is loaded, the folder of pictures made."""
     from ..devices import choose_device
-    from ..models import STARTER_GENERATOR, STARTER_MODEL, ModelCache
+    from ..models.loading import ModelCache
+    from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
     from .run import Evaluation
 
     device = choose_device(args.device)
@@ -157,7 +158,7 @@ def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Ev
 
 def _settings(args: argparse.Namespace, setup: Evaluation, lpips: LpipsSource, weights_sha256: dict[str, str]) -> dict[str, Any]:
     """All that an object's record depends on: a run goes on from records of equal settings only."""
-    from .protocol import STATEMENT
+    from .scoring import STATEMENT
 
     return {
         "engine": __version__,
@@ -250,7 +251,7 @@ def check_settings(args: argparse.Namespace) -> None:
 
 
 def _check_hard(args: argparse.Namespace) -> None:
-    from .hard_photos import KINDS
+    from .hard.photos import KINDS
 
     names = [kind.name for kind in KINDS]
     unknown = [name for name in args.hard if name not in names]

@@ -15,20 +15,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .. import pipeline
 from ..cameras import RIG_ELEVATION_DEG, FloatArray
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
-from ..models import ModelCache
-from ..painting import paint_views
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
+from ..job import generate as pipeline
+from ..job.photos_phase import frame_views
+from ..job.views_phase import paint_views
+from ..models.loading import ModelCache
 from ..types import VIEW_NAMES, GenerateRequest
-from ..views import frame_views
 from .gallery import gallery_tile
 from .lpips import Lpips
-from .metrics import psnr
 from .objects import ObjectRef
-from .protocol import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
 from .report import ROWS
+from .scoring import field_images, input_views, mesh_images, no_surface, read_asset, score_images, score_surface
 from .sheet import object_strip
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ..cameras import FloatArray
-from ..library import written_whole
+from ..job.folder import written_whole
 
 TILE_PX = 112
 SHOWN_VIEWS: tuple[int, ...] = (0, 2, 4, 6, 9, 13)

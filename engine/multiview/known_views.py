@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRequestError
+from ..imaging.colour import over_white
 from ..types import VIEW_NAMES
 from .grid import grid_to_views, views_to_grid
 
@@ -95,7 +96,7 @@ def views_to_image(views: UInt8Array, channels: int) -> Tensor:
     """
     rgba = torch.from_numpy(np.array(views)).permute(0, 3, 1, 2).float() / 255  # [4, 4, S, S]
     alpha = rgba[:, 3:]
-    image = torch.cat([rgba[:, :3] * alpha + (1 - alpha), alpha], 1)[:, :channels]
+    image = torch.cat([over_white(rgba[:, :3], alpha), alpha], 1)[:, :channels]
     return (views_to_grid(image) * 2 - 1)[None]
 
 

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
-from ..models import STARTER_WEIGHTS, WEIGHTS_FILE
-from ..weights_registry import check_shipped
+from ..models.registry import STARTER_WEIGHTS, WEIGHTS_FILE, check_shipped
 from .plain import work_size
 
 if TYPE_CHECKING:

@@ -101,9 +101,9 @@ class Field:
             points = torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
             density, distance = points.new_zeros(len(points)), points.new_full((len(points),), -1.0)
             for part in self.inside_hull(points).nonzero()[:, 0].split(CHUNK):
-                grid, depth = self.views.project(points[part])
+                grid, height = self.views.project(points[part])
                 log_density, network = self._decode(points[part], grid)
-                density[part], distance[part] = exponential(log_density), torch.minimum(network, self.views.hull(grid, depth))
+                density[part], distance[part] = exponential(log_density), torch.minimum(network, self.views.hull(grid, height))
             cube = [values.view(CELLS, CELLS, CELLS).cpu().numpy() for values in (density, distance)]
             lifts = torch.from_numpy(hole_lifts(*cube)).to(self.device)[..., None]
             self._lifts, self._looked_for_holes = lifts if bool(lifts.any()) else None, True
@@ -121,10 +121,10 @@ class Field:
 
     def _sdf(self, points: Tensor) -> Tensor:
         """`sdf` of one chunk, on the model's device."""
-        grid, depth = self.views.project(points)
+        grid, height = self.views.project(points)
 
         def network(index: Tensor) -> Tensor:
             inside = points[index]
             return self._decode(inside, grid[:, :, index])[1] + hole_offset(self.lifts(), inside)
 
-        return signed_distance(self.views.hull(grid, depth), self.model.margin, points.abs().amax(1) <= 1, network)
+        return signed_distance(self.views.hull(grid, height), self.model.margin, points.abs().amax(1) <= 1, network)

@@ -76,8 +76,8 @@ class LatticeSampler:
         return torch.cat(parts) if parts else self.axis.new_zeros(0)
 
     def _chunk(self, ijk: Tensor) -> Tensor:
-        grid, depth = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
-        hull = self.views.hull(grid, depth)
+        grid, height = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
+        hull = self.views.hull(grid, height)
         return signed_distance(hull, self.model.margin, None, lambda index: self._decode(ijk[index], grid[:, :, index]))
 
     def _decode(self, ijk: Tensor, grid: Tensor) -> Tensor:

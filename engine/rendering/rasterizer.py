@@ -1,6 +1,6 @@
 """What a mesh shows to a camera, and which texel belongs to which face: one interface, whatever computes it.
 
-On a CPU that is Embree (`embree.EmbreeMesh`) and the scan lines of `texturing.raster`; on a device that runs our kernels,
+On a CPU that is Embree (`embree.EmbreeMesh`) and the scan lines of `uv_raster`; on a device that runs our kernels,
 `kernels.raster`. Both see both sides of faces, and agree but for rounding at the borders of faces. Nothing an artist runs needs
 another rasteriser.
 """
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ...kernels import raster
 from ..cameras import FloatArray
-from ..texturing.raster import Texels, image_pixels, rasterize_uvs
 from .embree import EmbreeMesh, Hits
+from .uv_raster import Texels, image_pixels, rasterize_uvs
 
 
 class MeshRasterizer(Protocol):

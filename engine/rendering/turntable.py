@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..cameras import FloatArray, orbit_c2w
-from ..library import written_whole
+from ..job.folder import written_whole
 
 ANIMATED, STILL = (".gif", ".webp"), (".png", ".jpg", ".jpeg")
 GIF_TICK_MS = 10

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from ..rendering.uv_raster import image_pixels, scan_triangles
 from .charts import Adjacency, connected_charts, face_adjacency, segment
 from .flatten import flatten_charts, split_verts
 from .normals import face_normals
 from .packing import pack
-from .raster import image_pixels, scan_triangles
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from ..rendering.rasterizer import CpuRasterizer, Rasterizer
+from ..rendering.uv_raster import Texels
 from .atlas import Atlas
 from .normals import face_normals, vertex_normals
-from .raster import Texels
 
 FloatArray = npt.NDArray[np.float32]
 

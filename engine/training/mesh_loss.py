@@ -47,13 +47,13 @@ class MeshLossConfig:
 
 def single(encoded: Encoded, index: int) -> Encoded:
     """One object of an encoded batch."""
-    views = slice(4 * index, 4 * index + 4)
-    return Encoded(encoded.planes[index : index + 1], encoded.raw[views], encoded.shallow[views], encoded.w2c)
+    one, views = slice(index, index + 1), slice(4 * index, 4 * index + 4)
+    return Encoded(encoded.planes[one], encoded.raw[views], encoded.shallow[views], encoded.cameras[one])
 
 
 def detached(encoded: Encoded) -> Encoded:
     """The same values without a gradient."""
-    return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.w2c)
+    return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.cameras)
 
 
 def signed_distances(model: Reconstructor, encoded: Encoded, lifts: Tensor | None, points: Tensor) -> tuple[Tensor, Tensor]:

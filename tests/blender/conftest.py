@@ -123,7 +123,8 @@ def tiny_generator(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("generator")
     code = (
         "import sys, torch; torch.manual_seed(0); torch.set_num_threads(1)\n"
-        "from tetraview.engine.multiview.configs import tiny_components\n"
+        f"sys.path.append({str(ROOT)!r})\n"
+        "from tests.tiny_generators import tiny_components\n"
         "from tetraview.engine.multiview.pipeline import FourViewPipeline\n"
         "parts = tiny_components()\n"
         "last = parts['vae'].decoder.layers[-1]\n"  # untrained, it paints next to nothing: give it contrast

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from tetraview.engine import library
-from tetraview.kernels import loader, nvrtc, programs
+from tetraview.engine.job import folder
+from tetraview.kernels import loader, nvrtc, programs, sources
 
 from . import cuda_on_cpu
 
@@ -80,8 +80,8 @@ def test_whatever_the_code_depends_on_changes_its_key(tmp_path, monkeypatch):
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
     monkeypatch.setattr(nvrtc, "OPTIONS", (*nvrtc.OPTIONS, "--use_fast_math"))
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
-    header = tmp_path / programs.HEADER
-    header.write_text((programs.FOLDER / programs.HEADER).read_text() + "\n// changed\n")
+    header = tmp_path / sources.HEADER
+    header.write_text((sources.FOLDER / sources.HEADER).read_text() + "\n// changed\n")
     monkeypatch.setattr(loader, "FOLDER", tmp_path)
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
     assert len(keys) == 11
@@ -141,7 +141,7 @@ def test_kernels_lie_in_the_engines_home(monkeypatch, system, chosen):
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", system)
-    assert loader.cache_folder() == library.default_home() / "kernels"
+    assert loader.cache_folder() == folder.default_home() / "kernels"
 
 
 # ---- nothing is touched too early, and what fails is said once

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tetraview.kernels import programs, reference, triplane
+from tetraview.kernels import programs, reference, sources, triplane
 from tetraview.kernels.triplane import sample_triplanes
 from torch import Tensor
 
@@ -141,7 +141,7 @@ def test_vectors_are_read_from_addresses_that_allow_it(kernel_device: torch.devi
     launched = []
 
     class Watched:
-        def __init__(self, program: programs.Program) -> None:
+        def __init__(self, program: sources.Program) -> None:
             self.program = program
 
         def launch(self, kernel: str, grid: int, block: int, args: list) -> None:

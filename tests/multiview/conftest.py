@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tetraview.engine.multiview.configs import tiny_components, tiny_sdxl_components
 from tetraview.engine.multiview.pipeline import FourViewPipeline
+
+from ..tiny_generators import tiny_components, tiny_sdxl_components
 
 
 def made(components: dict) -> FourViewPipeline:

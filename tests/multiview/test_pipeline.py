@@ -9,13 +9,14 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tetraview.engine.errors import InvalidRequestError, WeightsError
-from tetraview.engine.multiview.configs import starter_autoencoder, starter_components, starter_unet, tiny_components
+from tetraview.engine.multiview.configs import starter_autoencoder, starter_components, starter_unet
 from tetraview.engine.multiview.denoising import set_timesteps
 from tetraview.engine.multiview.grid import grid_to_views
 from tetraview.engine.multiview.known_views import KEPT_ALPHA, KEPT_COLOUR, keep_detail
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.types import VIEW_NAMES
 
+from ..tiny_generators import random_text_encoder, spelling_tokenizer, tiny_components
 from .conftest import random_view, seeded
 
 
@@ -38,7 +39,8 @@ def test_the_starter_is_as_large_as_it_says() -> None:
 
 
 def test_starter_components_fit_together() -> None:
-    pipeline = FourViewPipeline(**starter_components())
+    tokenizer = spelling_tokenizer()
+    pipeline = FourViewPipeline(**starter_components(tokenizer, random_text_encoder(len(tokenizer))))
     assert (pipeline.grid_px, pipeline.view_px, pipeline.image_channels) == (256, 128, 4)
 
 

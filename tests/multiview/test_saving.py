@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from tetraview.engine.errors import WeightsError
-from tetraview.engine.multiview.configs import random_text_encoder, spelling_tokenizer
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.multiview.text.encoder import StarterTextEncoder
 from tetraview.engine.multiview.text.tokenizer import StarterTokenizer
 
+from ..tiny_generators import random_text_encoder, spelling_tokenizer
 from .conftest import random_view, seeded
 
 

@@ -19,7 +19,8 @@ BUILDER = ROOT / "scripts" / "build_extension.py"
 MANIFEST = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
 
 pytestmark = pytest.mark.skipif(
-    not list((ROOT / ".venv-blender").glob("lib/python3.*/site-packages/bpy")), reason="no bpy in .venv-blender: run make setup"
+    not list((ROOT / ".venv-blender-4.5").glob("lib/python3.*/site-packages/bpy")),
+    reason="no bpy in .venv-blender-4.5: run make setup",
 )
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 from tetraview.engine.errors import WeightsError
-from tetraview.engine.models import STARTER_GENERATOR, STARTER_MODEL, WEIGHTS_FILE, ModelCache
-from tetraview.engine.weights_registry import (
+from tetraview.engine.models.loading import ModelCache
+from tetraview.engine.models.registry import (
     SHIPPED_WEIGHTS,
+    STARTER_GENERATOR,
+    STARTER_MODEL,
+    WEIGHTS_FILE,
     check_shipped,
     files_to_register,
     read_registry,
@@ -85,7 +88,7 @@ def test_the_starter_that_was_exchanged_is_not_loaded(monkeypatch: pytest.Monkey
     for name, entry in entries.items():
         if name.endswith(".safetensors"):
             entries[name] = type(entry)("0" * 64, entry.bytes)
-    monkeypatch.setattr("tetraview.engine.weights_registry.read_registry", lambda root: entries)
+    monkeypatch.setattr("tetraview.engine.models.registry.read_registry", lambda root: entries)
     with pytest.raises(WeightsError, match=r"starter/reconstructor/.* damaged or were exchanged"):
         ModelCache().get(STARTER_MODEL, "cpu")
     with pytest.raises(WeightsError, match=r"starter/generator/.* damaged or were exchanged"):

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from tetraview.engine.dataset.textured_mesh import TexturedMesh
-from tetraview.engine.multiview.configs import tiny_components
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.training.generator import grid_cache
 from tetraview.engine.training.generator.grid_cache import GridCache, GridCacheConfig, build_grid_cache
 from tetraview.engine.training.generator.latents import LatentCache, build_latents
 from tetraview.engine.training.generator.selection import Judge
 from tetraview.engine.training.generator.trainer import TrainingData
+
+from ..tiny_generators import tiny_components
 
 PX = 16
 

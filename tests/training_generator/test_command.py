@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tetraview.engine.multiview.configs import random_text_encoder, spelling_tokenizer
-from tetraview.engine.multiview.examples import ExampleBank
 from tetraview.engine.multiview.pipeline import FourViewPipeline
+from tetraview.engine.retrieval.example_bank import ExampleBank
 
 from ..engine.dataset.pack_writer import write_pack
+from ..tiny_generators import random_text_encoder, spelling_tokenizer
 from .conftest import BOXES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tetraview.engine.errors import EngineError
-from tetraview.engine.training.generator.examples import contrast, describe, detail, typicality, write_kin
-from tetraview.engine.training.generator.kinship import (
+from tetraview.engine.training.retrieval.build_bank import contrast, describe, detail, typicality, write_kin
+from tetraview.engine.training.retrieval.kinship import (
     BROADER,
     COMPOUND,
     DEFINED,

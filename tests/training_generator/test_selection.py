@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from PIL import Image
-from tetraview.engine.models import STARTER_MODEL
+from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.training.generator.grid_cache import GridCache
 from tetraview.engine.training.generator.samples import SampleJob, paint_sheet, sample_jobs
 from tetraview.engine.training.generator.selection import Judge, load_judge, view_error

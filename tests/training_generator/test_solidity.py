@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from tetraview.engine.cameras import RIG_FOVY_DEG, rig_c2w
 from tetraview.engine.dataset.render import render_views
-from tetraview.engine.models import STARTER_MODEL, LoadedModel, ModelCache
-from tetraview.engine.training.generator import examples, solidity
+from tetraview.engine.models.loading import LoadedModel, ModelCache
+from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.training.generator.grid_cache import GridCache
-from tetraview.engine.training.generator.solidity import SolidityScores, agreement, depth_maps, score_missing
+from tetraview.engine.training.retrieval import build_bank as examples
+from tetraview.engine.training.retrieval import solidity
+from tetraview.engine.training.retrieval.solidity import SolidityScores, agreement, depth_maps, score_missing
 
 from .conftest import BOXES, box
 

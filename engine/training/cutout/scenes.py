@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cameras import RIG_DISTANCE, RIG_FOVY_DEG
-from ..view_cache import ViewCache
+from ..view_cache import ViewCache, absolute_depth
 from .backdrops import draw_backdrop, paste
 from .surfaces import draw_surface, fractal_noise
 
@@ -66,7 +66,7 @@ def draw_view(cache: ViewCache, index: int, rng: np.random.Generator) -> Float32
     near = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
     part = rgba[near].astype(np.float32) / 255
     if depth is not None and rng.random() < 0.8:
-        part[..., :3] *= _relief(depth[near].astype(np.float32), len(depth), rng)[..., None]
+        part[..., :3] *= _relief(absolute_depth(depth[near]), len(depth), rng)[..., None]
     part[..., :3] *= part[..., 3:]
     return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ...multiview.autoencoder import PatchAutoencoder
 from ...multiview.grid import grid_to_views, views_to_grid
+from ..loop import autocast
 from .grid_cache import GridCache
 from .pixels import to_pixels
-from .run import autocast_dtype
 
 MIRRORED_ORDER = [0, 3, 2, 1]
 """The views of the mirrored object: its right view is the left one, mirrored."""
@@ -69,7 +69,7 @@ def build_latents(
         for start in range(0, len(flat), batch):
             pixels = to_pixels(flat[start : start + batch], channels)  # [b, 4, channels, px, px]
             both = torch.stack([pixels, pixels[:, MIRRORED_ORDER].flip(-1)], 1).flatten(0, 1)  # [2b, 4, ...]
-            with autocast_dtype(device, bf16):
+            with autocast(device, bf16):
                 latents = encode_grids(vae, views_to_grid(both).to(device, memory_format=torch.channels_last))
             parts.append(grid_to_views(latents).unflatten(0, (-1, 2)).half().cpu().numpy())  # [b, 2, 4, C, h, h]
         encoded = np.concatenate(parts)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ...dataset.lighting import Light
 from ...dataset.textured_mesh import TexturedMesh
-from ...multiview.colours import NAMED_COLOURS, nearest_names, repaint, to_lab, to_rgb
+from ...retrieval.colours import NAMED_COLOURS, nearest_names, repaint, to_lab, to_rgb
 
 UInt8Array = npt.NDArray[np.uint8]
 

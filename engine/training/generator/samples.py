@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...evaluation.metrics import psnr
+from ...imaging.compare import psnr
 from .grid_cache import GridCache
 from .pixels import row_on_white
 from .selection import Judge

@@ -11,16 +11,19 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from tetraview.engine import cli, pipeline
+from tetraview.engine import cli
 from tetraview.engine.dataset.meshes import load_mesh_file
 from tetraview.engine.evaluation import run as run_module
-from tetraview.engine.evaluation.metrics import psnr
 from tetraview.engine.evaluation.objects import normalised
-from tetraview.engine.evaluation.protocol import input_views, mesh_images, on_white, read_asset
 from tetraview.engine.evaluation.run import file_stem
+from tetraview.engine.evaluation.scoring import input_views, mesh_images, read_asset
 from tetraview.engine.evaluation.sheet import spread
-from tetraview.engine.multiview.configs import tiny_components
+from tetraview.engine.imaging.colour import on_white
+from tetraview.engine.imaging.compare import psnr
+from tetraview.engine.job import generate as pipeline
 from tetraview.engine.multiview.pipeline import FourViewPipeline
+
+from ...tiny_generators import tiny_components
 
 
 @pytest.fixture

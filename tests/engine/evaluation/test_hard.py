@@ -12,16 +12,17 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from tetraview.engine import cli, pipeline
+from tetraview.engine import cli
 from tetraview.engine.dataset.meshes import load_mesh_file
 from tetraview.engine.dataset.textured_mesh import TexturedMesh
-from tetraview.engine.evaluation import hard_run
-from tetraview.engine.evaluation.hard_alignment import align
-from tetraview.engine.evaluation.hard_backgrounds import FAMILIES, Place, blackbody_gains, sensor_noise
-from tetraview.engine.evaluation.hard_command import summarise_kind
-from tetraview.engine.evaluation.hard_photos import KINDS, Kind, take_photos
+from tetraview.engine.evaluation.hard import measure
+from tetraview.engine.evaluation.hard.alignment import align
+from tetraview.engine.evaluation.hard.backgrounds import FAMILIES, Place, blackbody_gains, sensor_noise
+from tetraview.engine.evaluation.hard.command import summarise_kind
+from tetraview.engine.evaluation.hard.photos import KINDS, Kind, take_photos
 from tetraview.engine.evaluation.objects import normalised
 from tetraview.engine.evaluation.run import file_stem
+from tetraview.engine.job import generate as pipeline
 from tetraview.engine.types import VIEW_NAMES
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -150,14 +151,14 @@ def test_the_command_reports_every_kind_and_goes_on(
     folder: Path, hull_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pipeline, "LATTICE_RESOLUTION", 64)
-    photograph = hard_run.take_photos
+    photograph = measure.take_photos
     taken: list[str] = []
 
     def small(mesh: TexturedMesh, kind: Kind, **settings: int):
         taken.append(kind.name)
         return photograph(mesh, kind, px=160, **settings)
 
-    monkeypatch.setattr(hard_run, "take_photos", small)
+    monkeypatch.setattr(measure, "take_photos", small)
     out = tmp_path / "out" / "report.json"
 
     def evaluate(*more: str) -> int:

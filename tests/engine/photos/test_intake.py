@@ -7,10 +7,10 @@ from PIL import Image
 from tetraview.engine.cameras import RIG_FOVY_DEG, project, rig_c2w
 from tetraview.engine.errors import PhotoError
 from tetraview.engine.photos.checks import check_photo, check_views
+from tetraview.engine.photos.coherence import coherence
 from tetraview.engine.photos.cutout import Cutout, cut_out
 from tetraview.engine.photos.framing import FILL, frame_beside, frame_views, is_rig, resized, subject_box
 from tetraview.engine.photos.intake import prepare_views
-from tetraview.engine.photos.silhouettes import coherence
 from tetraview.engine.types import VIEW_NAMES
 
 from .scenes import draw, photograph, placed

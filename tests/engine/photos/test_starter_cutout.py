@@ -10,8 +10,8 @@ import pytest
 import torch
 from tetraview.engine.errors import WeightsError
 from tetraview.engine.evaluation.busy_backgrounds import CROWD, KINDS, PLAIN, busy_photo
-from tetraview.engine.evaluation.hard_backgrounds import Place
-from tetraview.engine.models import WEIGHTS_FILE
+from tetraview.engine.evaluation.hard.backgrounds import Place
+from tetraview.engine.models.registry import WEIGHTS_FILE
 from tetraview.engine.photos import birefnet, cutout, starter_cutout
 from tetraview.engine.photos.cutout import SURE, cut_out_with_facts
 from tetraview.engine.photos.cutout_network import CutoutNetwork

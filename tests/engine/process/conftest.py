@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from tetraview.engine.client import EngineProcess
-from tetraview.engine.library import TimingHistory
-from tetraview.engine.models import ModelCache
-from tetraview.engine.multiview.configs import tiny_components
+from tetraview.engine.job.history import TimingHistory
+from tetraview.engine.models.loading import ModelCache
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.types import ORBIT_FRAMES_RANGE, VIEW_NAMES, GenerateRequest
+
+from ...tiny_generators import tiny_components
 
 TINY = {
     "input_px": 64, "patch_px": 4, "channels": (16, 24), "blocks_per_level": 1, "attention_px": 8, "head_dim": 8,

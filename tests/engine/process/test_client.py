@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tetraview.engine import protocol
 from tetraview.engine.client import EngineProcess
 from tetraview.engine.client.process import LAUNCHER, clean_environment
 from tetraview.engine.errors import CancelledError, EngineMissingError, EngineStoppedError, InvalidRequestError, WeightsError
-from tetraview.engine.library import TimingHistory
-from tetraview.engine.pipeline import generate
+from tetraview.engine.job.generate import generate
+from tetraview.engine.job.history import TimingHistory
+from tetraview.engine.process import protocol
 from tetraview.engine.types import VIEW_NAMES, Asset, Planes, Preview, Progress, Views
 from tetraview.engine.version import __version__
 
@@ -335,8 +335,8 @@ def test_stray_prints_do_not_break_the_protocol(tmp_path, request_from_views):
         sys.argv = [{str(LAUNCHER)!r}, "--home", {str(tmp_path)!r}]
         from importlib import import_module
         launch = runpy.run_path({str(LAUNCHER)!r})
-        launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parent.parent)
-        pipeline = import_module("tetraview.engine.pipeline")
+        launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parents[2])
+        pipeline = import_module("tetraview.engine.job.generate")
         original = pipeline.frame_views
         def noisy(*arguments):
             print("stray print")
@@ -345,7 +345,7 @@ def test_stray_prints_do_not_break_the_protocol(tmp_path, request_from_views):
             assert sys.stdin.read() == ""
             return original(*arguments)
         pipeline.frame_views = noisy
-        import_module("tetraview.engine.worker").main(sys.argv[1:])
+        import_module("tetraview.engine.process.worker").main(sys.argv[1:])
     """
     request = protocol.request_to_dict(request_from_views())
     with RawEngine(tmp_path, [sys.executable, "-I", "-c", textwrap.dedent(script)]) as engine:
@@ -362,12 +362,12 @@ def test_unexpected_errors_are_told_and_logged(tmp_path, request_from_views):
         import runpy
         from importlib import import_module
         launch = runpy.run_path({str(LAUNCHER)!r})
-        launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parent.parent)
-        pipeline = import_module("tetraview.engine.pipeline")
+        launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parents[2])
+        pipeline = import_module("tetraview.engine.job.generate")
         def broken(*arguments):
             raise ZeroDivisionError("by us")
         pipeline.frame_views = broken
-        import_module("tetraview.engine.worker").main(["--home", {str(tmp_path)!r}])
+        import_module("tetraview.engine.process.worker").main(["--home", {str(tmp_path)!r}])
     """
     request = protocol.request_to_dict(request_from_views())
     with RawEngine(tmp_path, [sys.executable, "-I", "-c", textwrap.dedent(script)]) as engine:
@@ -398,13 +398,13 @@ def test_a_cuda_toolkit_stays_out_of_the_engines_environment(tmp_path):
 def test_package_loads_from_a_folder_of_another_name_and_ignores_the_environment(tmp_path, request_from_views):
     """As in Blender, where the folder may be called anything, PYTHONPATH may point anywhere, and nothing is written there."""
     renamed = tmp_path / "bl_ext_user_default"
-    renamed.symlink_to(LAUNCHER.parent.parent, target_is_directory=True)
+    renamed.symlink_to(LAUNCHER.parents[2], target_is_directory=True)
     poison = tmp_path / "poison"
     poison.mkdir()
     (poison / "torch.py").write_text("raise SystemExit('wrong torch')")
     environment = {**os.environ, "PYTHONPATH": str(poison), "PYTHONHOME": str(poison), "VIRTUAL_ENV": "x"}
     cleaned = clean_environment(environment, tmp_path)
     assert [name for name in cleaned if name.startswith(("PYTHON", "VIRTUAL"))] == ["PYTHONNOUSERSITE"]
-    command = [sys.executable, "-I", str(renamed / "engine" / "launch.py"), "--home", str(tmp_path)]
+    command = [sys.executable, "-I", str(renamed / "engine" / "process" / "launch.py"), "--home", str(tmp_path)]
     with RawEngine(tmp_path, command, {**cleaned, "PYTHONPATH": str(poison)}) as engine:
         assert engine.next("hello")["torch"] == torch.__version__

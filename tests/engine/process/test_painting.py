@@ -15,14 +15,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
-from tetraview.engine.library import JobFolder, TimingHistory
-from tetraview.engine.models import STARTER_GENERATOR, ModelCache
-from tetraview.engine.multiview.lookalikes import thumbnail
-from tetraview.engine.painting import paint_views
+from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.job.generate import generate
+from tetraview.engine.job.history import TimingHistory
+from tetraview.engine.job.photos_phase import FramedViews
+from tetraview.engine.job.views_phase import paint_views
+from tetraview.engine.models.loading import ModelCache
+from tetraview.engine.models.registry import STARTER_GENERATOR
 from tetraview.engine.photos.intake import prepare_views
-from tetraview.engine.pipeline import generate
+from tetraview.engine.retrieval.outline_similarity import thumbnail
 from tetraview.engine.types import VIEW_NAMES, Asset, GenerateRequest, Orbit, Planes, Preview, Progress, Views
-from tetraview.engine.views import FramedViews
 
 from .conftest import save_tiny_generator
 

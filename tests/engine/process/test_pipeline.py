@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
-from tetraview.engine.library import JobFolder
-from tetraview.engine.pipeline import ModelCache, generate
+from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.job.generate import generate
+from tetraview.engine.models.loading import ModelCache
 from tetraview.engine.types import VIEW_NAMES, Asset, Planes, Progress, Views
 
 

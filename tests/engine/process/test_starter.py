@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tetraview.engine.library import JobFolder
-from tetraview.engine.models import STARTER_WEIGHTS, ModelCache
-from tetraview.engine.multiview.colours import NAMED_COLOURS, nearest_names
-from tetraview.engine.pipeline import generate
+from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.job.generate import generate
+from tetraview.engine.models.loading import ModelCache
+from tetraview.engine.models.registry import STARTER_WEIGHTS
+from tetraview.engine.retrieval.colours import NAMED_COLOURS, nearest_names
 from tetraview.engine.types import VIEW_NAMES, Asset, GenerateRequest, Orbit, Preview, Views
 
 MAX_BYTES = 60_000_000

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from tetraview.engine.errors import InvalidRequestError, PhotoError
-from tetraview.engine.library import JobFolder
-from tetraview.engine.pipeline import generate
+from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.job.generate import generate
 from tetraview.engine.types import VIEW_NAMES, Asset, Preview, Progress, Views
 
 

@@ -5,11 +5,11 @@ import pytest
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tetraview.engine.rendering.uv_raster import Texels, overlapping_texels, rasterize_uvs
 from tetraview.engine.texturing.atlas import Atlas, unwrap
 from tetraview.engine.texturing.charts import connected_charts, face_adjacency
 from tetraview.engine.texturing.normals import face_normals, vertex_normals
 from tetraview.engine.texturing.packing import GUTTER_PX
-from tetraview.engine.texturing.raster import Texels, overlapping_texels, rasterize_uvs
 
 from .scenes import box, joined, sphere
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tetraview.engine.texturing.raster import expand, overlapping_texels, rasterize_uvs, scan_triangles
+from tetraview.engine.rendering.uv_raster import expand, overlapping_texels, rasterize_uvs, scan_triangles
 
 
 def inside_by_half_planes(corners: np.ndarray, side: int) -> np.ndarray:

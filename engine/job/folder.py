@@ -1,0 +1,179 @@
+"""Where results live: the engine's home, the folder of a job and its files, earlier jobs, disk use.
+
+Standard library only: Blender's side imports this too. Every file is written beside its place and then renamed, so a file
+that exists is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..types import VIEW_NAMES
+
+
+def default_home() -> Path:
+    """Folder of everything the engine keeps: `TETRAVIEW_HOME`, else the place this system has for an application's data."""
+    chosen = os.environ.get("TETRAVIEW_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "Tetraview"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "Tetraview"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tetraview"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder, with the same suffix, renamed to `path` if the block ends well, else removed."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The files of one job; `path` is the `output_dir` of its request."""
+
+    path: Path
+
+    @property
+    def request(self) -> Path:
+        return self.path / "request.json"
+
+    @property
+    def views(self) -> Path:
+        return self.path / "views"
+
+    @property
+    def preview(self) -> Path:
+        """Folder of the small pictures that are shown while views are painted."""
+        return self.path / "preview"
+
+    @property
+    def planes(self) -> Path:
+        return self.path / "planes.safetensors"
+
+    @property
+    def orbit(self) -> Path:
+        """Folder of the frames of the orbit preview."""
+        return self.path / "orbit"
+
+    @property
+    def orbit_gif(self) -> Path:
+        return self.path / "orbit.gif"
+
+    @property
+    def orbit_webp(self) -> Path:
+        return self.path / "orbit.webp"
+
+    @property
+    def mesh(self) -> Path:
+        """verts float32 [V, 3] and faces int32 [F, 3] before simplification."""
+        return self.path / "mesh.npz"
+
+    @property
+    def asset(self) -> Path:
+        return self.path / "asset.npz"
+
+    @property
+    def albedo(self) -> Path:
+        return self.path / "albedo.png"
+
+    @property
+    def glb(self) -> Path:
+        return self.path / "asset.glb"
+
+    @property
+    def timings(self) -> Path:
+        return self.path / "timings.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def view(self, name: str) -> Path:
+        return self.views / f"{name}.png"
+
+    @property
+    def elevation(self) -> Path:
+        """The elevation that was found for the framed views, degrees: `{"elevation_deg": ...}`."""
+        return self.views / "elevation.json"
+
+    @property
+    def view_paths(self) -> dict[str, Path]:
+        return {name: self.view(name) for name in VIEW_NAMES}
+
+    def begin(self, *, keep_views: bool = False) -> None:
+        """Make the folders, and remove the results of an earlier run here, so that no file can be taken for this run's.
+
+        Args:
+            keep_views: Leave the framed views: this run starts from them.
+        """
+        self.views.mkdir(parents=True, exist_ok=True)
+        for stale in (
+            self.planes, self.orbit_gif, self.orbit_webp, self.mesh, self.asset, self.albedo, self.glb, self.timings, self.log
+        ):  # fmt: skip
+            stale.unlink(missing_ok=True)
+        if not keep_views:
+            for view in (*self.view_paths.values(), self.elevation):
+                view.unlink(missing_ok=True)
+        for folder in (self.preview, self.orbit):
+            for stale in folder.glob("*.png"):
+                stale.unlink(missing_ok=True)
+        for folder in (self.path, self.views, self.preview, self.orbit):
+            for leftover in folder.glob(".tmp-*"):
+                leftover.unlink(missing_ok=True)
+
+
+def new_job_folder(home: Path, label: str = "", *, now: float | None = None) -> Path:
+    """Make an empty folder `<home>/jobs/<date>-<time>[-label]` that no other job has, and return it.
+
+    Args:
+        home: The engine's home.
+        label: A few words to know the job by; letters and digits are kept.
+        now: Seconds since the epoch; the clock's if None.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    words = re.sub(r"[^0-9A-Za-z]+", "-", label).strip("-").lower()[:40].rstrip("-")
+    base = f"{stamp}-{words}" if words else stamp
+    jobs = home / "jobs"
+    jobs.mkdir(parents=True, exist_ok=True)
+    count = 1
+    while True:
+        folder = jobs / (base if count == 1 else f"{base}-{count}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            count += 1
+        else:
+            return folder
+
+
+def disk_use(path: Path) -> int:
+    """Bytes of all files under `path`; 0 if it does not exist."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,179 @@
+"""The photos phase: framed views from photos, or from an earlier run's views with the artist's edits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cameras import Rig
+from ..errors import PhotoError
+from ..types import VIEW_NAMES, GenerateRequest
+from .folder import JobFolder, write_json, written_whole
+from .progress import OnProgress
+
+UInt8Array = npt.NDArray[np.uint8]
+Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
+"""See `photos.intake.Explain`, which would bring in OpenCV."""
+
+VIEW_PX = 512
+"""Side of a framed view; views that start from an earlier run's keep their size."""
+
+_NOTHING_SEEN = "Nothing is to be seen in the {} view: paint it again, or choose a photo for it."
+
+
+@dataclass(frozen=True)
+class FramedViews:
+    """Views of one object in one frame.
+
+    Attributes:
+        images: uint8 [px, px, 4] RGBA, straight alpha, keyed by name; those still to be painted are missing.
+        px: Their side.
+        warnings: Sentences for the artist.
+        elevation_deg: Elevation of their cameras where it was found; None: as the request says.
+    """
+
+    images: Mapping[str, UInt8Array]
+    px: int = VIEW_PX
+    warnings: tuple[str, ...] = ()
+    elevation_deg: float | None = None
+
+
+def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, explain: Explain | None = None) -> FramedViews:
+    """Step 1: the framed views that are known before anything is painted, written to the job's folder.
+
+    Args:
+        request: Says which.
+        job: Receives them, and the elevation if it is found.
+        report: Progress.
+        explain: Judges an elevation, where the request wants it found.
+
+    Raises:
+        PhotoError: A photo, or a view of the earlier run that is still needed, cannot be used.
+    """
+    if request.views_dir is not None:
+        return _edited_views(request, Path(request.views_dir), job, report)
+    from ..photos.intake import prepare_views
+
+    prepared = prepare_views(
+        request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
+        explain=explain if request.find_elevation else None,
+    )  # fmt: skip
+    for name, image in prepared.images.items():
+        write_view(job.view(name), image)
+    if prepared.elevation_deg == request.elevation_deg:
+        return FramedViews(prepared.images, VIEW_PX, prepared.warnings)
+    write_json(job.elevation, {"elevation_deg": prepared.elevation_deg})
+    return FramedViews(prepared.images, VIEW_PX, prepared.warnings, prepared.elevation_deg)
+
+
+def found_elevation(folder: Path) -> float | None:
+    """The elevation that an earlier run found for the views in a folder, degrees; None if it did not look, or kept the given."""
+    try:
+        return float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PhotoError(f"The file {folder / 'elevation.json'} cannot be read: delete it, or start from the photos.") from error
+
+
+def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report: OnProgress) -> FramedViews:
+    """The views in `folder` that stay, mirrored where asked for, and photos in place of others."""
+    kept = [name for name in VIEW_NAMES if name not in (*request.repaint, *request.replace)]
+    images = read_views(folder, kept)
+    elevation_deg = found_elevation(folder) if request.find_elevation else None
+    px = next(iter(images.values())).shape[0] if images else VIEW_PX
+    warnings: tuple[str, ...] = ()
+    for name in kept:
+        if name in request.flip:
+            images[name] = mirrored(images[name])
+    if request.replace:
+        from ..photos.intake import prepare_views
+
+        photos = {name: request.photos[name] for name in request.replace}
+        prepared = prepare_views(
+            photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report,
+            rig=request.rig if elevation_deg is None else replace(request.rig, elevation_deg=elevation_deg),
+        )  # fmt: skip
+        warnings = prepared.warnings
+        images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
+    for name, image in images.items():
+        if name in (*request.flip, *request.replace):
+            write_view(job.view(name), image)
+        elif not is_same_place(request, job):
+            with written_whole(job.view(name)) as path:
+                path.write_bytes((folder / f"{name}.png").read_bytes())
+    if elevation_deg is not None and not is_same_place(request, job):
+        write_json(job.elevation, {"elevation_deg": elevation_deg})
+    return FramedViews({name: images[name] for name in VIEW_NAMES if name in images}, px, warnings, elevation_deg)
+
+
+def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:
+    """Whether the views that the job starts from are those in its own folder."""
+    return request.views_dir is not None and Path(request.views_dir).resolve() == job.views.resolve()
+
+
+def mirrored(image: UInt8Array) -> UInt8Array:
+    """A view mirrored left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def write_view(path: Path, image: UInt8Array) -> None:
+    """Write uint8 [H, W, 4] as a PNG, whole or not at all."""
+    from PIL import Image
+
+    with written_whole(path) as temporary:
+        Image.fromarray(image).save(temporary, compress_level=1)
+
+
+def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UInt8Array]:
+    """Framed views of an earlier run, perhaps edited since.
+
+    Args:
+        folder: Holds a PNG of each.
+        names: Those to read; the others may be missing.
+
+    Raises:
+        PhotoError: One is missing, no image, not square, without alpha, or not of the size of the others.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    views: dict[str, UInt8Array] = {}
+    for name in names:
+        path = folder / f"{name}.png"
+        try:
+            with Image.open(path) as image:
+                has_alpha = image.has_transparency_data
+                views[name] = np.asarray(image.convert("RGBA"), np.uint8)
+        except FileNotFoundError as error:
+            raise PhotoError(f"There is no {name}.png among the views in {folder}: start from the photos instead.") from error
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise PhotoError(f"The view {path} cannot be read: start from the photos instead.") from error
+        height, width = views[name].shape[:2]
+        if height != width or not has_alpha:
+            raise PhotoError(f"The view {path} must be a square PNG with an alpha channel; it is {width} x {height} px.")
+    sizes = {image.shape for image in views.values()}
+    if len(sizes) > 1:
+        raise PhotoError(f"The views in {folder} differ in size: make all four as large as the largest.")
+    return views
+
+
+def empty_views(views: Mapping[str, UInt8Array]) -> list[str]:
+    """Names of the views that show nothing: not one pixel that is more opaque than transparent."""
+    return [name for name, image in views.items() if not (image[..., 3] >= 128).any()]
+
+
+def warnings_of_empty(views: Mapping[str, UInt8Array]) -> tuple[str, ...]:
+    """A sentence for the artist for each view that shows nothing."""
+    return tuple(_NOTHING_SEEN.format(name) for name in empty_views(views))
+
+
+def require_no_empty_view(views: Mapping[str, UInt8Array]) -> None:
+    """Raise `PhotoError`, in one sentence, if a view shows nothing: no solid can be made of it."""
+    empty = empty_views(views)
+    if empty:
+        raise PhotoError(_NOTHING_SEEN.format(" and ".join(empty)))

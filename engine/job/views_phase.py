@@ -1,0 +1,178 @@
+"""The views phase: the four-view generator paints what no photo shows, and previews while it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cameras import RIG_ELEVATION_DEG
+from ..errors import EngineError
+from ..models.loading import LoadedGenerator, ModelCache
+from ..types import VIEW_NAMES, GenerateRequest, Preview
+from .folder import JobFolder
+from .photos_phase import FramedViews, empty_views, write_view
+from .progress import OnProgress
+
+if TYPE_CHECKING:
+    from ..multiview.pipeline import FourViewPipeline
+
+logger = logging.getLogger(__name__)
+
+UInt8Array = npt.NDArray[np.uint8]
+
+BLOB_STRENGTH = 0.9
+"""How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
+
+LOADING_SHARE = 0.4
+"""Of the phase, where the generator is not in memory yet."""
+
+
+@dataclass(frozen=True)
+class PaintedViews:
+    """The four views, some of them painted, with the generator that painted them."""
+
+    views: FramedViews
+    generator: LoadedGenerator
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the painting begins from: uint8 [4, S, S, 4], or None for the blobs; and how far it may go from there."""
+
+    views: UInt8Array | None = None
+    strength: float = BLOB_STRENGTH
+
+
+def paint_views(
+    request: GenerateRequest, job: JobFolder, framed: FramedViews, models: ModelCache, folder: Path, device: str,
+    report: OnProgress,
+) -> PaintedViews:  # fmt: skip
+    """Step 2: the views of `request.painted`, written to the job's folder; on the CPU if the GPU's memory is short.
+
+    Args:
+        request: What to paint.
+        job: Receives the previews and the views.
+        framed: The known views, which are not written again.
+        models: Where the generator is kept.
+        folder: The generator's.
+        device: Where to paint.
+        report: Is told each step, with its `Preview`; what it raises ends the painting.
+
+    Raises:
+        WeightsError: The generator cannot be read.
+        EngineError: Not one of the four views shows anything.
+    """
+    import torch
+
+    try:
+        generator, painted = _paint_on(device, request, job, framed, models, folder, report)
+    except torch.OutOfMemoryError:
+        logger.warning("out of memory on %s, going on with the CPU", device)
+        report(0.0, "The GPU's memory is short: going on with the CPU")
+        generator, painted = _paint_on("cpu", request, job, framed, models, folder, report)
+    views = {name: painted[name] if name in painted else framed.images[name] for name in VIEW_NAMES}
+    if len(empty_views(views)) == len(VIEW_NAMES):
+        raise EngineError("Nothing was painted: describe the object in other words, or try another seed.")
+    for name, image in painted.items():
+        write_view(job.view(name), image)
+    warnings = [*framed.warnings, *_warnings(request, generator.pipeline)]
+    return PaintedViews(FramedViews(views, framed.px, tuple(dict.fromkeys(warnings))), generator)
+
+
+def _paint_on(
+    device: str, request: GenerateRequest, job: JobFolder, framed: FramedViews, models: ModelCache, folder: Path,
+    report: OnProgress,
+) -> tuple[LoadedGenerator, dict[str, UInt8Array]]:  # fmt: skip
+    """Paint on one device; returns the painted views as large as the known ones."""
+    import torch
+
+    from ..photos.framing import resized
+
+    ready = 0.0 if models.has_generator(folder, device) else LOADING_SHARE
+    if ready:
+        report(0.0, "Loading the generator")
+    generator = models.get_generator(folder, device)
+    pipeline = generator.pipeline
+    known = {name: resized(image, pipeline.view_px) for name, image in framed.images.items()}
+    start = start_of(request, generator, known)
+
+    def after_step(_: Any, step: int, timestep: Any, tensors: Mapping[str, Any]) -> None:
+        share = ready + (1 - ready) * (step + 1) / (request.steps + 1)
+        preview = write_preview(request, job, pipeline, step + 1, tensors["predicted_latents"])
+        report(share, f"Painting: step {step + 1} of {request.steps}", preview)
+
+    report(ready, "Painting")
+    output = pipeline(
+        request.prompt,
+        request.negative_prompt,
+        known_views=known,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance,
+        generator=torch.Generator().manual_seed(request.seed % 2**63),
+        object_size=request.object_size,
+        strength=start.strength,
+        start_views=start.views,
+        keep_start_detail=True,
+        callback_on_step_end=after_step,
+    )
+    return generator, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
+
+
+def start_of(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
+    """The stored example that looks most like the known views, or else whose caption is nearest to the prompt, if one is near
+    enough; the blobs if none is.
+
+    Args:
+        request: Says whether examples may be used at all.
+        generator: Whose examples.
+        known: uint8 [S, S, 4] each, as large as the generator paints; none for a prompt alone.
+    """
+    if not request.use_examples or generator.examples is None:
+        return Start()
+    if known:
+        example = generator.examples.like(known, request.prompt, request.seed)
+    else:
+        example = generator.examples.pick(request.prompt, request.seed)
+    if example is None:
+        return Start()
+    from ..photos.framing import resized
+
+    logger.info("starting from the example %r", example.caption)
+    return Start(np.stack([resized(view, generator.pipeline.view_px) for view in example.views]), example.strength)
+
+
+def write_preview(request: GenerateRequest, job: JobFolder, pipeline: FourViewPipeline, step: int, latents: Any) -> Preview:
+    """The painted views as they are after a step, as small PNGs in the job's folder.
+
+    Args:
+        request: Says which views are painted.
+        job: Its folder `preview` receives them.
+        pipeline: Decodes the latents.
+        step: Steps that are done.
+        latents: float32 [1, C, h, h], clean as far as the denoiser can tell.
+    """
+    job.preview.mkdir(exist_ok=True)
+    views = pipeline.decode_views(latents)
+    paths = {name: job.preview / f"{name}_{step:03d}.png" for name in request.painted}
+    for name, path in paths.items():
+        write_view(path, views[VIEW_NAMES.index(name)])
+    return Preview({name: str(path) for name, path in paths.items()}, step, request.steps)
+
+
+def _warnings(request: GenerateRequest, pipeline: FourViewPipeline) -> list[str]:
+    """Sentences for the artist about settings that have no effect, or a bad one."""
+    found = []
+    if request.negative_prompt.strip() and pipeline.guidance_is_folded:
+        found.append("This generator has no negative prompt, so yours had no effect.")
+    if request.elevation_deg != RIG_ELEVATION_DEG:
+        found.append(
+            f"Views are painted as seen from {RIG_ELEVATION_DEG:g} degrees above, and yours from {request.elevation_deg:g}: "
+            "they will fit together badly."
+        )
+    return found

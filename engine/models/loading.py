@@ -1,0 +1,221 @@
+"""Loaded weights: the reconstructor and the four-view generator, kept in memory from job to job, with their hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cameras import Rig
+from ..errors import WeightsError
+from ..types import VIEW_NAMES
+from .registry import WEIGHTS_FILE, check_shipped
+
+if TYPE_CHECKING:
+    from ..multiview.pipeline import FourViewPipeline
+    from ..reconstructor import Field, Reconstructor
+    from ..retrieval.example_bank import ExampleBank
+
+logger = logging.getLogger(__name__)
+
+GENERATOR_INDEX, EXAMPLES_FOLDER = "model_index.json", "examples"
+
+UInt8Array = npt.NDArray[np.uint8]
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A reconstructor on its device, with the hash of its weights."""
+
+    reconstructor: Reconstructor
+    device: str
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A four-view generator on its device, the folder it came from, and the hash of each of its weight files."""
+
+    pipeline: FourViewPipeline
+    folder: Path
+    device: str
+    sha256: Mapping[str, str]
+
+    @cached_property
+    def examples(self) -> ExampleBank | None:
+        """The stored examples that painting may begin from, read when first asked for; None where the folder has none.
+
+        Raises:
+            WeightsError: They are damaged.
+        """
+        if not (self.folder / EXAMPLES_FOLDER).is_dir():
+            return None
+        from ..retrieval.example_bank import ExampleBank
+
+        return ExampleBank.from_pretrained(self.folder) if ExampleBank.exists(self.folder) else None
+
+
+class ModelCache:
+    """Keeps the models of the last job in memory for the next one; each is loaded when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._reconstructor: _Kept[LoadedModel] = _Kept(load_reconstructor)
+        self._generator: _Kept[LoadedGenerator] = _Kept(load_generator)
+
+    def get(self, folder: Path, device: str) -> LoadedModel:
+        """The reconstructor of a folder on a device, loaded only if it, the file or the device changed.
+
+        Raises:
+            WeightsError: No weights there, or they cannot be read.
+        """
+        require_reconstructor(folder)
+        return self._reconstructor.get(folder, device, [folder / WEIGHTS_FILE])
+
+    def has(self, folder: Path, device: str) -> bool:
+        """Whether `get` would find it in memory."""
+        return self._reconstructor.has(folder, device)
+
+    def get_generator(self, folder: Path, device: str) -> LoadedGenerator:
+        """The four-view generator of a folder on a device, loaded only if it, a file or the device changed.
+
+        Raises:
+            WeightsError: No weights there, or they cannot be read.
+        """
+        require_generator(folder)
+        return self._generator.get(folder, device, generator_files(folder))
+
+    def has_generator(self, folder: Path, device: str) -> bool:
+        """Whether `get_generator` would find it in memory."""
+        return self._generator.has(folder, device)
+
+
+class _Kept(Generic[Loaded]):
+    """The last thing that was loaded, and what from."""
+
+    def __init__(self, load: Callable[[Path, str], Loaded]) -> None:
+        self._load = load
+        self._key: tuple[str, str, tuple[int, ...]] | None = None
+        self._loaded: Loaded | None = None
+
+    def get(self, folder: Path, device: str, files: list[Path]) -> Loaded:
+        key = (str(folder.resolve()), device, tuple(file.stat().st_mtime_ns for file in files))
+        if self._loaded is None or self._key != key:
+            self._loaded, self._key = None, None  # free the old one first
+            self._loaded, self._key = self._load(folder, device), key
+        return self._loaded
+
+    def has(self, folder: Path, device: str) -> bool:
+        return self._key is not None and self._key[:2] == (str(folder.resolve()), device)
+
+
+def require_reconstructor(folder: Path) -> None:
+    """Raise `WeightsError`, in one sentence, if a folder holds no reconstructor."""
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / "config.json").is_file():
+        raise WeightsError(f"There are no reconstructor weights in {folder}: it needs config.json and {WEIGHTS_FILE}.")
+
+
+def require_generator(folder: Path) -> None:
+    """Raise `WeightsError`, in one sentence, if a folder holds no four-view generator."""
+    if not (folder / GENERATOR_INDEX).is_file():
+        raise WeightsError(
+            f"There are no generator weights in {folder}: give all four photos, or choose the folder with {GENERATOR_INDEX}."
+        )
+
+
+def generator_files(folder: Path) -> list[Path]:
+    """Every file of weights in a generator's folder: its components, and the stored examples it may start from."""
+    return sorted(path for suffix in ("safetensors", "npz") for path in folder.glob(f"*/*.{suffix}"))
+
+
+def load_reconstructor(folder: Path, device: str) -> LoadedModel:
+    """The reconstructor in a folder, ready to infer.
+
+    Raises:
+        WeightsError: It cannot be read, or is not what ships.
+    """
+    import torch
+
+    from ..reconstructor import Reconstructor
+
+    hashes = check_shipped([folder / WEIGHTS_FILE])
+    try:
+        reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
+    except Exception as error:  # diffusers, safetensors and json each have their own
+        logger.exception("cannot load %s", folder)
+        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: get them again.") from error
+    reconstructor = reconstructor.to(device).eval().requires_grad_(False)
+    return LoadedModel(reconstructor, device, _by_name(folder, hashes))
+
+
+def load_generator(folder: Path, device: str) -> LoadedGenerator:
+    """The four-view generator in a folder, ready to paint: in float16 on a GPU if it is of the full size, else in float32.
+
+    Raises:
+        WeightsError: It cannot be read, or is not what ships.
+    """
+    import torch
+
+    from ..multiview.pipeline import FourViewPipeline
+
+    hashes = check_shipped(generator_files(folder))
+    full_size = (folder / "text_encoder_2").is_dir()
+    dtype = torch.float16 if full_size and device != "cpu" else torch.float32
+    try:
+        with _quiet_loading():
+            pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype)
+    except WeightsError:
+        logger.exception("cannot load %s", folder)
+        raise
+    except Exception as error:  # diffusers, safetensors and json each have their own
+        logger.exception("cannot load %s", folder)
+        raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
+
+
+def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> Field:
+    """The field that the model sees in framed views.
+
+    Args:
+        model: The reconstructor.
+        views: uint8 [S, S, 4] RGBA of one to four views, keyed by name; those that are missing are unknown to the model.
+        rig: The cameras that they were seen from.
+    """
+    import torch
+
+    blank = np.zeros_like(next(iter(views.values())))
+    stacked = np.stack([views.get(name, blank) for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
+    images = torch.from_numpy(stacked.astype(np.float32) / 255).to(model.device)
+    return model.reconstructor.encode(images, rig, [name in views for name in VIEW_NAMES])
+
+
+def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
+    """Hashes of files in a folder, by the folder's name and the path below it."""
+    return {f"{folder.name}/{path.relative_to(folder).as_posix()}": digest for path, digest in hashes.items()}
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without diffusers' own progress bar and its remarks on settings that we know of."""
+    from diffusers.utils import logging as diffusers_logging
+
+    verbosity = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is called `dtype` in later versions
+            yield
+    finally:
+        diffusers_logging.set_verbosity(verbosity)
+        diffusers_logging.enable_progress_bar()

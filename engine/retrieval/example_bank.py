@@ -1,0 +1,302 @@
+"""Retrieval: begin from the stored example that is nearest to the prompt, or to the known views, instead of from blobs.
+
+A small denoiser knows how things look in detail better than how they are built. So the bank holds small pictures of objects,
+all of them CC0, with their captions; the views of the nearest one, brought to the colours that are asked for or seen, and
+noised no further than the denoiser finds back from, are where it begins.
+
+Blattmann et al. 2022, Retrieval-Augmented Diffusion Models, https://arxiv.org/abs/2204.11824; beginning from a noised picture:
+Meng et al. 2022, SDEdit, https://arxiv.org/abs/2108.01073
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import WeightsError
+from ..multiview.text.encoder import StarterTextEncoder, TokenTable
+from ..multiview.text.tokenizer import StarterTokenizer
+from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab
+from .noun_similarity import Kin, NounIndex
+from .outline_similarity import choose, outline_distances
+from .prompts import LOW_POLY, MATERIALS, read_prompt
+from .unseen_views import unseen_views
+
+UInt8Array = npt.NDArray[np.uint8]
+
+FOLDER = "examples"
+PICTURES_FILE, CAPTIONS_FILE, KIN_FILE = "examples.safetensors", "examples.json", "kin.json"
+MIN_SIMILARITY = 0.42
+"""Below it no example is near enough, and painting begins from blobs."""
+
+STYLE_BONUS, COLOUR_BONUS, MATERIAL_BONUS, TYPICAL_BONUS, DETAIL_BONUS, PALE_MALUS = 0.07, 0.06, 0.1, 0.12, 0.04, 0.2
+"""What the style, the colour, a material's colour, a common outline, detail, and being white on white count beside the similarity
+of the words."""
+
+SOLID_BONUS, SAME_KIND = 0.3, 0.88
+"""What a mesh as it should be counts beside one that is all torn; and the share of the best one's similarity from which on an
+example is of its kind and may gain by that."""
+
+USUALLY_SOLID = 0.8
+"""Of an example that nobody has measured."""
+
+PALE = 0.4
+"""Contrast below which an object is hard to see on white."""
+
+CLOSE = 0.04
+"""Examples so near to the best one are as good: the seed chooses among them."""
+
+STRENGTH = 0.06
+"""Level of noise at which the denoiser takes over. From further up, the shipped one loses the object."""
+
+LIKE_STRENGTH = 0.06
+"""The same where views are known."""
+
+MAX_DISTANCE = 0.4
+"""Above it no example looks enough like the known views, and painting begins from blobs."""
+
+PROMPT_SHARE = 0.25
+"""What a prompt of the same words takes off the distance."""
+
+MAIN_SHARE = 0.12
+"""Share of an object's pixels that a colour needs to be the one that is replaced."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Where painting begins.
+
+    Attributes:
+        views: uint8 [4, S, S, 4], straight alpha, in the colour that the prompt asks for.
+        caption: Of the example, as the bank has it.
+        similarity: Of caption and prompt, at most 1; of pictures, 1 minus their distance.
+        strength: Level of noise to begin from, in (0, 1].
+    """
+
+    views: UInt8Array
+    caption: str
+    similarity: float
+    strength: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An example as the bank describes it.
+
+    Attributes:
+        id: Of the object in the data set.
+        caption: The whole caption; style words tell low-poly objects.
+        noun: The noun phrase.
+        colours: Keys of `NAMED_COLOURS`, the most frequent first.
+        typical: How much its outline is like that of the others of its noun, 0..1.
+        tags: Further words.
+        head: The word of the noun that says what it is; empty for the last one.
+        contrast: How much it stands out against white, 0..1.
+        detail: How much there is to see inside its outline, 0..1.
+        solid: How well the mesh that is made of its views agrees with the object, 0..1.
+    """
+
+    id: str
+    caption: str
+    noun: str
+    colours: tuple[str, ...]
+    typical: float
+    tags: str = ""
+    head: str = ""
+    contrast: float = 1.0
+    detail: float = 0.5
+    solid: float = USUALLY_SOLID
+
+    @property
+    def low_poly(self) -> bool:
+        return bool(LOW_POLY.search(self.caption))
+
+
+class ExampleBank:
+    """Small pictures with captions.
+
+    Args:
+        entries: One an example.
+        pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
+        thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
+        tokenizer, table: Of the generator's text encoder: what words mean.
+        kin: Words that may stand for the nouns of the bank.
+    """
+
+    def __init__(
+        self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable,
+        kin: Kin | None = None,
+    ) -> None:  # fmt: skip
+        if not len(entries) == len(pictures) == len(thumbnails):
+            raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)} and {len(thumbnails)}")
+        self.entries, self.pictures, self.thumbnails = entries, pictures, thumbnails
+        self._nouns = NounIndex(
+            [entry.noun for entry in entries], [entry.head for entry in entries], [entry.tags for entry in entries], kin or {},
+            tokenizer, table,
+        )  # fmt: skip
+        self._low_poly = torch.tensor([entry.low_poly for entry in entries])
+        self._bonus = TYPICAL_BONUS * torch.tensor([entry.typical for entry in entries])
+        self._bonus += DETAIL_BONUS * torch.tensor([entry.detail for entry in entries])
+        self._solid = torch.tensor([entry.solid for entry in entries])
+        self._pale = PALE_MALUS * (1 - torch.tensor([entry.contrast for entry in entries]) / PALE).clamp(min=0)
+
+    @classmethod
+    def exists(cls, folder: str | Path) -> bool:
+        """Whether the generator in `folder` has a bank."""
+        return (Path(folder) / FOLDER / PICTURES_FILE).is_file()
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """The bank of the generator in `folder`.
+
+        Raises:
+            WeightsError: It is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            tensors = load_file(folder / FOLDER / PICTURES_FILE)
+            described = json.loads((folder / FOLDER / CAPTIONS_FILE).read_text(encoding="utf-8"))
+            entries = [Entry(**{**entry, "colours": tuple(entry["colours"])}) for entry in described]
+            data, ends = tensors["pictures"].numpy().tobytes(), tensors["ends"].tolist()
+            thumbnails = tensors["thumbnails"].numpy()
+            related = folder / FOLDER / KIN_FILE
+            kin = json.loads(related.read_text(encoding="utf-8")) if related.is_file() else {}
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
+        pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)
+        return cls(entries, pictures, thumbnails, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table, kin)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def pick(self, prompt: str, seed: int = 0) -> Example | None:
+        """The example to begin from, or None if none is near enough.
+
+        Args:
+            prompt: What to paint.
+            seed: 0 takes the nearest; others choose among those that are about as near.
+        """
+        wish = read_prompt(prompt)
+        scores = self._nouns.similarities(wish)
+        if not len(scores) or float(scores.max()) < MIN_SIMILARITY:
+            return None
+        ranked = scores + self._bonus + STYLE_BONUS * (self._low_poly == wish.low_poly)
+        ranked += COLOUR_BONUS * torch.tensor([_colour_match(wish.colours, entry.colours) for entry in self.entries])
+        if not wish.colours:
+            ranked -= self._pale
+            ranked += MATERIAL_BONUS * torch.tensor([_made_of(wish.materials, entry.colours) for entry in self.entries])
+        ranked += self._sturdiness(ranked, scores)
+        index = nearest(ranked, CLOSE, seed)
+        entry = self.entries[index]
+        wanted = wish.colours
+        if not wanted and wish.materials and not _made_of(wish.materials, entry.colours):
+            wanted = MATERIALS[wish.materials[0]][:1]
+        views = in_colours(self.views(index), wanted, entry.colours)
+        return Example(views, entry.caption, float(scores[index]), STRENGTH)
+
+    def _sturdiness(self, ranked: Tensor, scores: Tensor) -> Tensor:
+        """What each example gains or loses, float32 [N], by how well it reconstructs.
+
+        Measured against the one that is best otherwise. Those that are not of its kind can only lose, so none of them wins by it.
+
+        Args:
+            ranked: float32 [N], everything else.
+            scores: float32 [N], similarities of the words.
+        """
+        best = int(ranked.argmax())
+        gain = SOLID_BONUS * (self._solid - self._solid[best])
+        return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
+
+    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
+        """The example that looks most like the known views, or None if none is near enough.
+
+        Args:
+            known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
+            prompt: What the object is; may be empty.
+            seed: 0 takes the nearest; others choose among those that are about as near.
+        """
+        from ..photos.framing import resized
+
+        distance = outline_distances(self.thumbnails, known)
+        if not len(distance) or float(distance.min()) > MAX_DISTANCE:
+            return None
+        ranked = distance - PROMPT_SHARE * self.similarities(prompt).numpy()
+        found = choose(self.thumbnails, known, ranked, CLOSE, seed)
+        px = next(iter(known.values())).shape[0]
+        example = np.stack([resized(view, px) for view in self.views(found.index)])
+        views = unseen_views(example, known, found.is_round)
+        return Example(views, self.entries[found.index].caption, 1 - float(distance[found.index]), LIKE_STRENGTH)
+
+    def views(self, index: int) -> UInt8Array:
+        """The four views of an example, uint8 [4, S, S, 4], straight alpha."""
+        with Image.open(io.BytesIO(self.pictures[index])) as picture:
+            grid = np.asarray(picture.convert("RGBA"), np.uint8)
+        side = grid.shape[0] // 2
+        return np.stack([grid[y : y + side, x : x + side] for y in (0, side) for x in (0, side)])
+
+    def similarities(self, prompt: str) -> Tensor:
+        """How near each example's noun is to the prompt's, float32 [N], at most 1; 0 where the prompt has no noun."""
+        return self._nouns.similarities(read_prompt(prompt))
+
+
+def nearest(ranked: Tensor, close: float, seed: int) -> int:
+    """Index of the best, or of one of those that are worse by less than `close`, if the seed is not 0."""
+    order = ranked.argsort(descending=True, stable=True)
+    among = order[: max(1, int((ranked >= ranked[order[0]] - close).sum()))]
+    return int(among[0] if seed == 0 else among[np.random.default_rng(seed).integers(len(among))])
+
+
+def in_colours(views: UInt8Array, wanted: tuple[str, ...], colours: tuple[str, ...]) -> UInt8Array:
+    """Views in the colours that are asked for: those that they lack take the place of the ones they have most of.
+
+    Args:
+        views: uint8 [4, S, S, 4], straight alpha.
+        wanted: Keys of `NAMED_COLOURS`.
+        colours: Those that the object is said to have.
+
+    Returns:
+        uint8 [4, S, S, 4]; alpha as it was.
+    """
+    missing = [name for name in wanted if name not in colours]
+    kept = {name for name in wanted if name in colours}
+    if not missing:
+        return views
+    side = views.shape[1]
+    strip = np.ascontiguousarray(views[..., :3].reshape(-1, side, 3))  # [4 S, S, 3]
+    solid = views[..., 3].reshape(-1, side) >= 128
+    if not solid.any():
+        return views
+    names = list(NAMED_COLOURS)
+    seen = nearest_names(strip)
+    counts = np.bincount(seen[solid], minlength=len(names)) / solid.sum()
+    free = [int(i) for i in counts.argsort()[::-1] if counts[i] >= MAIN_SHARE and names[int(i)] not in kept]
+    for name, index in zip(missing, free or [int(counts.argmax())], strict=False):
+        aim = to_lab(np.array([[NAMED_COLOURS[name]]], np.uint8))[0, 0]
+        strip = repaint(strip, alike(strip, (seen == index) & solid) & solid, aim, soft=True)
+    return np.concatenate([strip.reshape(views[..., :3].shape), views[..., 3:]], -1)
+
+
+def _colour_match(wanted: tuple[str, ...], colours: tuple[str, ...]) -> float:
+    """Share of the wanted colours that an example has; its main colour counts in full, the others half."""
+    if not wanted:
+        return 0.0
+    return sum(1.0 if name == colours[0] else 0.5 for name in wanted if name in colours) / len(wanted)
+
+
+def _made_of(materials: tuple[str, ...], colours: tuple[str, ...]) -> float:
+    """Whether an example has a colour of the materials asked for: 1 if it is its main one, a half if another, 0 if none is."""
+    fitting = {colour for material in materials for colour in MATERIALS[material]}
+    return 1.0 if colours and colours[0] in fitting else 0.5 if fitting & set(colours) else 0.0

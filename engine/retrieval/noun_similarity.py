@@ -1,0 +1,140 @@
+"""How near the nouns of stored examples are to the noun of a prompt: by the table of word meanings, and by kinship of words.
+
+The table knows that "sofa" is near "couch", but also near "pillow"; kinship (WordNet's, made by `train examples`) knows that a
+settee is a sofa. The nearer of the two counts, and what is asked for counts more than what is said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..multiview.text.encoder import TokenTable
+from ..multiview.text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
+from .prompts import Wish
+
+Kin = Mapping[str, Mapping[str, float]]
+"""A word, and the nouns of the bank that it may stand for, each with how near it is, in (0, 1)."""
+
+HEAD_SHARE = 0.75
+"""How much the head of the noun phrase counts beside the words before it."""
+
+COVERED_SHARE = 0.8
+"""How much it counts that the example is what the prompt says; the rest: that it is nothing else."""
+
+BESIDE, TAGGED = 0.9, 0.86
+"""What is left of a match with a word that is not the example's head, and with one of its tags."""
+
+VARIANT = 0.3
+"""How much the words count that tell which of several it is, where a head is given ("spaceship fernando flamingo")."""
+
+MEANING_SHARE = 0.25
+"""How much the table has to say about words that are kin: it knows which of its meanings a word usually has."""
+
+LONGEST_PHRASE = 3
+
+
+class NounIndex:
+    """The nouns of the examples, as words with meanings.
+
+    Args:
+        nouns: Of each example; the last word is its head unless `heads` says otherwise.
+        heads: Of each example: the word of its noun that says what it is, the others say which; empty for the last one.
+        tags: Of each example: further words, which count less.
+        kin: See `Kin`; may be empty.
+        tokenizer, table: What words mean.
+    """
+
+    def __init__(
+        self, nouns: Sequence[str], heads: Sequence[str], tags: Sequence[str], kin: Kin, tokenizer: StarterTokenizer,
+        table: TokenTable,
+    ) -> None:  # fmt: skip
+        self._kin, self._tokenizer, self._table = kin, tokenizer, table
+        self._numbers: dict[str, int] = {}
+        said = [self.words(noun.lower().split()) for noun in nouns]
+        also = [
+            [word for word in self.words(text.lower().split()) if word not in own] for text, own in zip(tags, said, strict=True)
+        ]
+        for words in (*said, *also):
+            for word in words:
+                self._numbers.setdefault(word, len(self._numbers))
+        self._known = list(self._numbers)
+        self._units, lengths = self._vectors(self._known)
+        self._said, self._also = self._padded(said), self._padded(also)
+        self._lengths = torch.cat([lengths, torch.zeros(1)])[self._said]
+        share = torch.zeros(self._said.shape)
+        for row, (words, head) in enumerate(zip(said, heads, strict=True)):
+            place = words.index(head) if head in words else len(words) - 1
+            share[row, : len(words)] = BESIDE
+            if words:
+                share[row, place] = 1.0
+            if head in words:
+                self._lengths[row, [i for i in range(len(words)) if i != place]] *= VARIANT
+        self._head_share = share
+
+    def similarities(self, wish: Wish) -> Tensor:
+        """How near each example is to what is asked for, float32 [N], at most 1; 0 where nothing is."""
+        thing, rest = self.words(wish.thing), self.words(wish.rest)
+        if not thing:
+            return torch.zeros(len(self._said))
+        beside = thing[-1].split()[:-1] if thing[-1] not in self._numbers else []  # of a phrase that the bank does not know
+        others = [*thing[:-1], *beside, *rest]
+        near = self._nearness([thing[-1], *others])  # [P, U + 1]
+        said, also = near[:, self._said], near[:, self._also]  # [P, N, C]
+        head = torch.maximum((said[0] * self._head_share).amax(1), TAGGED * also[0].amax(1))
+        covered = head
+        if others:
+            _, weights = self._vectors(others)
+            best = torch.maximum(said[1:].amax(2), also[1:].amax(2))
+            described = (best * weights[:, None]).sum(0) / weights.sum().clamp(min=1e-6)
+            covered = HEAD_SHARE * head + (1 - HEAD_SHARE) * described
+        told = (said.amax(0) * self._lengths).sum(1) / self._lengths.sum(1).clamp(min=1e-6)
+        return COVERED_SHARE * covered + (1 - COVERED_SHARE) * told
+
+    def words(self, plain: Sequence[str]) -> list[str]:
+        """Words grouped into the phrases that have kin or a meaning of their own, the longest first."""
+        grouped, start = [], 0
+        while start < len(plain):
+            for count in range(min(LONGEST_PHRASE, len(plain) - start), 0, -1):
+                phrase = " ".join(plain[start : start + count])
+                if count == 1 or phrase in self._kin or phrase in self._tokenizer.numbers:
+                    break
+            grouped.append(phrase)
+            start += count
+        return grouped
+
+    def _nearness(self, words: Sequence[str]) -> Tensor:
+        """Of each word to each of the bank's, float32 [P, U + 1], at most 1; the last column, for padding, is 0."""
+        units, _ = self._vectors(words)
+        near = (units @ self._units.T).clamp(min=0)
+        for row, word in enumerate(words):
+            related = self._kin.get(word, {})
+            for other, share in related.items():
+                if other in self._numbers:
+                    column = self._numbers[other]
+                    by_table = float(near[row, column])
+                    near[row, column] = max(by_table, share * (1 - MEANING_SHARE + MEANING_SHARE * by_table))
+            if word in self._numbers:
+                near[row, self._numbers[word]] = 1.0
+        return torch.cat([near, torch.zeros(len(words), 1)], 1)
+
+    def _vectors(self, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Unit rows [W, D] and their lengths [W], which tell how much a word says; zeros for a word without a meaning."""
+        rows = torch.zeros(len(words), self._table.values.shape[1])
+        for index, word in enumerate(words):
+            numbers = [self._tokenizer.numbers[token] for token in self._tokenizer.tokenize(word)]
+            numbers = [number for number in numbers if number >= len(SPECIAL_TOKENS)]
+            if numbers:
+                rows[index] = self._table(torch.tensor(numbers)).float().mean(0)
+        lengths = rows.norm(dim=1)
+        return rows / lengths.clamp(min=1e-6)[:, None], lengths
+
+    def _padded(self, groups: Sequence[Sequence[str]]) -> Tensor:
+        """Numbers of words, int64 [N, C]; the number after the last word for padding."""
+        width = max((len(words) for words in groups), default=0) or 1
+        numbers = torch.full((len(groups), width), len(self._numbers))
+        for row, words in enumerate(groups):
+            numbers[row, : len(words)] = torch.tensor([self._numbers[word] for word in words], dtype=torch.int64)
+        return numbers
