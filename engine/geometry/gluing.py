@@ -34,20 +34,20 @@ def glue_sides(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) 
         borders that it had.
     """
     points = np.asarray(verts, np.float64)
-    faces = cancel_opposite_faces(faces)
-    if len(faces) == 0:
+    triangles = cancel_opposite_faces(faces)
+    if len(triangles) == 0:
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
-    one, other = _paired_sides(points, faces)
+    one, other = _paired_sides(points, triangles)
     # Side s of face f is number 3 f + s; it runs from that corner to the next one of its face.
-    following = np.arange(3 * len(faces)).reshape(-1, 3)[:, [1, 2, 0]].reshape(-1)
+    following = np.arange(3 * len(triangles)).reshape(-1, 3)[:, [1, 2, 0]].reshape(-1)
     rows, columns = np.concatenate([one, following[one]]), np.concatenate([following[other], other])
-    corners = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(3 * len(faces),) * 2)
+    corners = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(3 * len(triangles),) * 2)
     _, label = connected_components(corners, directed=False)
     _, first, corner = np.unique(label, return_index=True, return_inverse=True)
-    points = points[faces.reshape(-1)[first]]
-    faces = corner.reshape(-1, 3).astype(np.int64)
-    points, faces = _split_shared_edges(points, faces, one, other)
-    return points.astype(np.float32), faces.astype(np.int32)
+    points = points[triangles.reshape(-1)[first]]
+    triangles = np.asarray(corner.reshape(-1, 3), np.int64)
+    points, triangles = _split_shared_edges(points, triangles, one, other)
+    return points.astype(np.float32), triangles.astype(np.int32)
 
 
 def merge_short_edges(
@@ -86,23 +86,23 @@ def cancel_opposite_faces(faces: npt.NDArray[np.integer]) -> IntArray:
     Returns:
         int64 [F', 3].
     """
-    faces = np.asarray(faces, np.int64)
-    faces = faces[(faces != faces[:, [1, 2, 0]]).all(1)]
-    turned = np.take_along_axis(faces, (np.argmin(faces, 1)[:, None] + np.arange(3)) % 3, 1)  # the smallest corner first
+    triangles: IntArray = np.asarray(faces, np.int64)
+    triangles = triangles[(triangles != triangles[:, [1, 2, 0]]).all(1)]
+    turned = np.take_along_axis(triangles, (np.argmin(triangles, 1)[:, None] + np.arange(3)) % 3, 1)  # the smallest corner first
     sign = np.where(turned[:, 1] < turned[:, 2], 1, -1)
-    _, triple = np.unique(np.sort(faces, 1), axis=0, return_inverse=True)
+    _, triple = np.unique(np.sort(triangles, 1), axis=0, return_inverse=True)
     triple = triple.reshape(-1)
     balance = np.bincount(triple, sign).astype(np.int64)
     if (np.bincount(triple) == 1).all():
-        return faces
-    kept = np.zeros(len(faces), bool)
+        return triangles
+    kept = np.zeros(len(triangles), bool)
     for way in (1, -1):  # of the faces that face the prevailing way, as many as the balance says
         those = np.flatnonzero(sign == way)
         those = those[np.argsort(triple[those], kind="stable")]
         group = triple[those]
         place = np.arange(len(those)) - np.searchsorted(group, group)  # the how many-eth of its triple
         kept[those] = place < way * balance[group]
-    return faces[kept]
+    return triangles[kept]
 
 
 def _paired_sides(points: npt.NDArray[np.float64], faces: IntArray) -> tuple[IntArray, IntArray]:
@@ -141,7 +141,8 @@ def _wedges(
     angle = np.arctan2(apex @ np.cross(axis, across), apex @ across)
     around = sides[np.lexsort((up, angle))]
     runs_up = dict(zip(sides.tolist(), up.tolist(), strict=True))
-    pairs, opened = [], []
+    pairs: list[tuple[int, int]] = []
+    opened: list[int] = []
     for side in [*around.tolist(), *around.tolist()]:  # twice around: a wedge may reach over the first angle
         if not runs_up[side]:
             if side not in opened and all(side != down for _, down in pairs):
