@@ -195,7 +195,7 @@ def listed(words: Sequence[Any], last: str) -> str:
 
 
 def plain_type(kind: Any) -> Any:
-    """The type of a field's value where it is not None: `str` of `str | None`."""
+    """The type of a field's value without None: `str` for `str | None`."""
     alternatives = [item for item in _alternatives(kind) if item is not type(None)]
     return alternatives[0] if len(alternatives) == 1 else kind
 

@@ -135,7 +135,7 @@ def morton_order(points: Tensor, bits: int = 10) -> Tensor:
 
     Args:
         points: float [N, 3]; those outside count as on the border, those that are no numbers as at -1.
-        bits: Of each coordinate, 1..20: the curve runs through cubes of edge 2 / 2**bits; points of one cube keep their order.
+        bits: Bits a coordinate, 1..20: the curve runs through cubes of edge 2 / 2**bits; points of one cube keep their order.
 
     Returns:
         int64 [N], a permutation: `points[morton_order(points)]` follow the curve; z is its fastest axis.

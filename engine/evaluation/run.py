@@ -107,7 +107,7 @@ def reconstruct(
 
     Returns:
         views: The four views it went on from, those that were not shown painted.
-        field: Of the object.
+        field: The object's field.
         mesh: Read back from the exported GLB; the error if a step after the field failed, so that one bad object is
             counted and does not end the run.
     """

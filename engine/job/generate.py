@@ -134,7 +134,9 @@ def generate(
         if "simplify" not in phases:
             return
         # 6 Simplify
-        verts, faces = yield from steps.run("simplify", "Reducing triangles", lambda _: simplify_mesh(verts, faces, request.poly_budget))
+        verts, faces = yield from steps.run(
+            "simplify", "Reducing triangles", lambda _: simplify_mesh(verts, faces, request.poly_budget)
+        )
         if "unwrap" not in phases:
             return
         # 7 UV atlas

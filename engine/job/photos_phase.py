@@ -33,7 +33,7 @@ class FramedViews:
         images: uint8 [px, px, 4] RGBA, straight alpha, keyed by name; those still to be painted are missing.
         px: Their side.
         warnings: Sentences for the artist.
-        elevation_deg: Elevation of their cameras where it was found; None: as the request says.
+        elevation_deg: Elevation of their cameras if it was found; None if the request's applies.
     """
 
     images: Mapping[str, UInt8Array]
@@ -134,7 +134,7 @@ def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UIn
 
     Args:
         folder: Holds a PNG of each.
-        names: Those to read; the others may be missing.
+        names: Views to read; the others may be missing.
 
     Raises:
         PhotoError: One is missing, no image, not square, without alpha, or not of the size of the others.
