@@ -114,7 +114,7 @@ class Clock:
     """Seconds and memory of phases, the device's work waited for before and after each.
 
     Attributes:
-        seconds: Of each run, by phase.
+        seconds: Seconds of each run, by phase.
         memory: Most bytes of the GPU's memory that torch held in the phase, its models included.
         kinds: "GPU", "CPU", or "beside" for what no sum counts.
         missing: Phases that could not be run, and why.

@@ -44,9 +44,9 @@ class Row:
     """What is sampled.
 
     Attributes:
-        name: Of the points.
+        name: Name of the set of points.
         points: Makes them: [N, 3] in -1..1.
-        side, channels, dtype, objects: Of the planes.
+        side, channels, dtype, objects: Size, type and number of the planes.
         compiled: Whether torch.compile is timed too: it takes seconds to compile.
         modes: Ways of the backward pass.
         times: Milliseconds, by direction and contestant; a text instead where it failed.
@@ -116,7 +116,7 @@ def surface(px: int, order: str) -> Callable[[torch.device], Tensor]:
 
 
 def all_rows(rehearse: bool) -> list[Row]:
-    """Those of the byte-bound table first, then order of points and the texture plane."""
+    """The cases of the byte-bound table first, then those of the order of points and of the texture plane."""
     small, large, px, samples, count, atlas = (6, 8, 4, 6, 500, 16) if rehearse else (128, 256, 128, 96, 2**21, 1448)
     coarse, fine, texture = (4, 8, 16) if rehearse else (64, 256, 512)
     half = torch.float16

@@ -50,7 +50,7 @@ class Description:
         usual: The range of Blender's slider where it is narrower than `bounds`, or where there are none.
         choices: The values that are accepted; empty if there is no such list.
         numbered: Whether a choice may be followed by a colon and a number, as in "cuda:1".
-        longest: The greatest number of letters in a text; None if there is no limit.
+        longest: The greatest number of characters in a text; None if there is no limit.
         unit: "px", "deg" (Blender keeps radians), "share" (of one), "folder" (a path), or "".
         changes: Which of the four views it changes.
         group: The command line's group of options; "" if the commands give the field its value without an option of its own.
@@ -131,7 +131,7 @@ def check_values(request: Any) -> None:
         called = description.called or f"{description.label or field.name.replace('_', ' ').capitalize()} {{}}"
         if description.longest is not None and len(value) > description.longest:
             name = field.name.replace("_", " ")
-            raise InvalidRequestError(f"The {name} is too long: use at most {description.longest} letters.")
+            raise InvalidRequestError(f"The {name} is too long: use at most {description.longest} characters.")
         if description.choices:
             accepted = [choice.value for choice in description.choices]
             chosen = value.split(":")[0] if description.numbered else value
@@ -195,7 +195,7 @@ def listed(words: Sequence[Any], last: str) -> str:
 
 
 def plain_type(kind: Any) -> Any:
-    """The type of a field's value where it is not None: `str` of `str | None`."""
+    """The type of a field's value without None: `str` for `str | None`."""
     alternatives = [item for item in _alternatives(kind) if item is not type(None)]
     return alternatives[0] if len(alternatives) == 1 else kind
 

@@ -27,7 +27,7 @@ PHASES: tuple[str, ...] = ("photos", "views", "planes", "orbit", "mesh", "simpli
 there only where it is asked for; see `GenerateRequest.phases`."""
 
 ORBIT_FRAMES_RANGE = (2, 120)
-MAX_PROMPT_LETTERS = 1000
+MAX_PROMPT_CHARACTERS = 1000
 SEED_LIMIT = 2**31 - 1
 """The greatest seed that Blender's integer property holds; the engine takes any."""
 
@@ -54,14 +54,14 @@ class GenerateRequest:
         default="",
         metadata=describe(
             "What the object is, such as: a red armchair",
-            label="Prompt", longest=MAX_PROMPT_LETTERS, changes="painting",
+            label="Prompt", longest=MAX_PROMPT_CHARACTERS, changes="painting",
         ),
     )  # fmt: skip
     negative_prompt: str = field(
         default="",
         metadata=describe(
             "What the object must not be",
-            label="Avoid", longest=MAX_PROMPT_LETTERS, changes="painting", group="painting", option="--negative",
+            label="Avoid", longest=MAX_PROMPT_CHARACTERS, changes="painting", group="painting", option="--negative",
             section="painting",
         ),
     )  # fmt: skip

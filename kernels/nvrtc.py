@@ -45,7 +45,7 @@ class Resources:
     """What one kernel takes.
 
     Attributes:
-        registers: Of 32 bits, a thread.
+        registers: 32-bit registers per thread.
         spill_bytes: Stored to and loaded from local memory for want of registers, a thread.
         stack_bytes: Local memory, a thread.
         shared_bytes: Static shared memory, a block.

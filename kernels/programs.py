@@ -37,7 +37,7 @@ def program(source: str, definitions: Definitions, device: torch.device) -> Prog
 
 
 def may_run(device: torch.device) -> bool:
-    """Whether `program` may find something for a device; it asks for nothing, so that torch.compile can trace it."""
+    """Whether `program` may find something for a device; it compiles nothing, so that torch.compile can trace it."""
     return device.type == "cuda" or device.type in _backends
 
 

@@ -90,7 +90,7 @@ def _centres_within(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _covered(corners: Tensor, face: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the pairs those that are covered, in front of the eye, with their depth float32."""
+    """The covered pairs that lie in front of the eye, with their depth float32."""
     values, inside = _edge_values(corners[face], row, column)
     face, row, column, values = face[inside], row[inside], column[inside], values[inside]
     w = corners[face][..., 2]

@@ -44,7 +44,7 @@ def weighted_rows_gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows
     Args:
         gradient: float [N, C].
         index, weight: [N, K], as there.
-        rows: Of the table, T.
+        rows: Number of rows of the table, T.
 
     Returns:
         float32 [T, C], float64 if the gradient is.

@@ -47,7 +47,7 @@ def march_lattice(
         resolution: Lattice steps from -1 to 1; a positive multiple of `tile.period_steps`.
         min_share: A vertex stays this share of its edge away from both ends, so that no face has zero area where the sdf is
             exactly 0 at a lattice vertex; 0 interpolates exactly.
-        index_dtype: Of the faces, torch.int32 or torch.int64.
+        index_dtype: Type of the faces, torch.int32 or torch.int64.
 
     Returns:
         The surface; all its tensors empty if nothing is crossed.

@@ -51,9 +51,9 @@ class Variant:
         group: "from nothing" or "from the shipped weights".
         difference: For the table.
         model: Keyword arguments of `Reconstructor`.
-        batch, loss: Of the training.
+        batch, loss: Settings of the training.
         source_weights: As in `TrainConfig`.
-        seed: Of weights, batches and rays.
+        seed: Seed of weights, batches and rays.
         no_view_features: Points read the planes alone.
     """
 

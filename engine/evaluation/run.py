@@ -107,7 +107,7 @@ def reconstruct(
 
     Returns:
         views: The four views it went on from, those that were not shown painted.
-        field: Of the object.
+        field: The object's field.
         mesh: Read back from the exported GLB; the error if a step after the field failed, so that one bad object is
             counted and does not end the run.
     """
@@ -145,11 +145,11 @@ def run_steps(
         with clock.part("mesh"):
             verts, faces = pipeline.extract(job, field_of_object, _ignore)
         with clock.part("simplify"):
-            verts, faces = pipeline.reduce(verts, faces, setup.poly_budget)
+            verts, faces = pipeline.simplify_mesh(verts, faces, setup.poly_budget)
         with clock.part("unwrap"):
             atlas = pipeline.unwrap_mesh(job, verts, faces, setup.texture_px)
         with clock.part("texture"):
-            albedo = pipeline.paint(request, job, field_of_object, atlas, shown, _ignore)
+            albedo = pipeline.bake_texture(request, job, field_of_object, atlas, shown, _ignore)
         with clock.part("asset"):
             pipeline.write_asset(job, atlas, albedo)
         return shown, field_of_object, read_asset(job.glb)

@@ -14,7 +14,7 @@ from ..job.folder import written_whole
 
 TILE_PX = 112
 SHOWN_VIEWS: tuple[int, ...] = (0, 2, 4, 6, 9, 13)
-"""Of the 16 novel views: four around at elevation 0, two at 40."""
+"""Indices of the novel views shown: four at elevation 0, two at 40."""
 
 _LABEL_PX = 18
 _GAP_PX = 8

@@ -134,7 +134,9 @@ def generate(
         if "simplify" not in phases:
             return
         # 6 Simplify
-        verts, faces = yield from steps.run("simplify", "Reducing triangles", lambda _: reduce(verts, faces, request.poly_budget))
+        verts, faces = yield from steps.run(
+            "simplify", "Reducing triangles", lambda _: simplify_mesh(verts, faces, request.poly_budget)
+        )
         if "unwrap" not in phases:
             return
         # 7 UV atlas
@@ -143,7 +145,7 @@ def generate(
             return
         # 8 Texture
         albedo = yield from steps.run(
-            "texture", "Painting the texture", lambda report: paint(request, job, field, atlas, views, report)
+            "texture", "Painting the texture", lambda report: bake_texture(request, job, field, atlas, views, report)
         )
         if "asset" not in phases:
             return
@@ -276,7 +278,7 @@ def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArr
     return verts, faces
 
 
-def reduce(
+def simplify_mesh(
     verts: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Step 6: at most `budget` triangles."""
@@ -295,7 +297,7 @@ def unwrap_mesh(job: JobFolder, verts: npt.NDArray[np.float32], faces: npt.NDArr
     return atlas
 
 
-def paint(
+def bake_texture(
     request: GenerateRequest, job: JobFolder, field: Field, atlas: Any, views: Mapping[str, UInt8Array], report: OnProgress
 ) -> UInt8Array:
     """Step 8: the albedo, uint8 [T, T, 3] sRGB, written to `albedo.png`."""

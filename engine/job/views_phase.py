@@ -30,7 +30,7 @@ BLOB_STRENGTH = 0.9
 """How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
 
 LOADING_SHARE = 0.4
-"""Of the phase, where the generator is not in memory yet."""
+"""Share of the phase that loading the generator takes if it is not in memory yet."""
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Images to latents an eighth as large in each direction, and back.
 
     Args:
-        in_channels: Of the image: 4 for colour on white and alpha.
-        latent_channels: Of the latents.
+        in_channels: Channels of the image: 4 for colour on white and alpha.
+        latent_channels: Channels of the latents.
         fine, coarse: Channels at a quarter and at an eighth of the resolution; the last step, at half of it, has `fine * 3 // 8`.
         encoder_blocks, decoder_blocks: Residual blocks at a quarter and at an eighth of the resolution.
-        scaling_factor, shift_factor, force_upcast: As of diffusers' autoencoders.
+        scaling_factor, shift_factor, force_upcast: As in diffusers' autoencoders.
 
     Pixel shuffling: Shi et al. 2016, https://arxiv.org/abs/1609.05158
     """

@@ -130,8 +130,8 @@ def keep_detail(start: Tensor, through: Tensor, painted: Tensor) -> Tensor:
 
     Args:
         start: float32 [1, 3 or 4, H, H] in -1..1.
-        through: Of the same shape: the start image, encoded and decoded.
-        painted: Of the same shape: what the painted latents decode to.
+        through: The start image, encoded and decoded; the same shape.
+        painted: The painted latents, decoded; the same shape.
 
     Returns:
         float32 of the same shape.

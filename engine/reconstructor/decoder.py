@@ -28,7 +28,7 @@ class PointDecoder(nn.Module):
         view_channels: Pixel-aligned channels of one view; the first four are premultiplied colour and alpha.
         views: Number of views.
         hidden: Width.
-        octaves: Of the position features.
+        octaves: Octaves of the position features.
         iso_density: Density, per world unit, at which the surface is taken to lie.
     """
 

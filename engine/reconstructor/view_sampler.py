@@ -65,7 +65,7 @@ class ViewSampler:
         return inside
 
     def _coarse_hull(self) -> Tensor:
-        """Of each cell of the unit cube whether a point in it may be inside, bool [CELLS^3].
+        """Whether each cell of the unit cube may hold a point inside the hull, bool [CELLS^3].
 
         The hull's distance changes at most as fast as the point moves, but for perspective, which the factor allows for.
         """

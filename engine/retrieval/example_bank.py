@@ -50,7 +50,7 @@ SOLIDITY_BONUS, SAME_KIND = 0.3, 0.88
 example is of its kind and may gain by that."""
 
 USUAL_SOLIDITY = 0.8
-"""Of an example that nobody has measured."""
+"""Solidity of an example that has not been measured."""
 
 PALE = 0.4
 """Contrast below which an object is hard to see on white."""
@@ -80,8 +80,8 @@ class Example:
 
     Attributes:
         views: uint8 [4, S, S, 4], straight alpha, in the colour that the prompt asks for.
-        caption: Of the example, as the bank has it.
-        similarity: Of caption and prompt, at most 1; of pictures, 1 minus their distance.
+        caption: The example's caption, as stored in the bank.
+        similarity: Similarity of caption and prompt, at most 1; for pictures, 1 minus their distance.
         strength: Level of noise to begin from, in (0, 1].
     """
 
@@ -96,7 +96,7 @@ class Entry:
     """An example as the bank describes it.
 
     Attributes:
-        id: Of the object in the data set.
+        id: The object's id in the data set.
         caption: The whole caption; style words tell low-poly objects.
         noun: The noun phrase.
         colours: Keys of `NAMED_COLOURS`, the most frequent first.
@@ -131,7 +131,7 @@ class ExampleBank:
         entries: One an example.
         pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
-        tokenizer, table: Of the generator's text encoder: what words mean.
+        tokenizer, table: The tokenizer and word vectors of the generator's text encoder.
         related: Words that may stand for the nouns of the bank.
     """
 
@@ -266,7 +266,7 @@ def in_colours(views: UInt8Array, wanted: tuple[str, ...], colours: tuple[str, .
     Args:
         views: uint8 [4, S, S, 4], straight alpha.
         wanted: Keys of `NAMED_COLOURS`.
-        colours: Those that the object is said to have.
+        colours: Colours named in the example's caption.
 
     Returns:
         uint8 [4, S, S, 4]; alpha as it was.

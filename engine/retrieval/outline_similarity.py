@@ -33,10 +33,10 @@ ROUND_SYMMETRY = 0.9
 
 @dataclass(frozen=True)
 class Lookalike:
-    """Of one choice.
+    """Result of `choose`.
 
     Attributes:
-        index: Of the example.
+        index: Index of the example.
         is_round: Whether the object seems to look the same from all sides.
     """
 

@@ -15,7 +15,7 @@ class Average:
     Args:
         parameters: Parameters to average, in a fixed order.
         decay: Share kept each step in the long run.
-        values: Tensors that hold the average; None: copies of the parameters.
+        values: Tensors that hold the average; copies of the parameters if None.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float, values: Iterable[Tensor] | None = None) -> None:

@@ -48,7 +48,7 @@ class LoopConfig:
 
     Attributes:
         minutes: Time budget over all resumptions; the learning rate follows it.
-        max_steps: Stop earlier, after this many steps; None: no bound.
+        max_steps: Stop after this many steps; no bound if None.
         learning_rate: Peak rate of AdamW.
         warmup_steps: Steps of linear warm-up to the peak.
         final_rate: Share of the peak rate that is left at the end of the cosine schedule.
@@ -59,8 +59,8 @@ class LoopConfig:
         bf16: Run convolutions and matrix products in bfloat16.
         compile: Fuse the network with `torch.compile`; it needs a C++ compiler and some minutes at the start.
         checkpoint_every_s: Seconds between checkpoints.
-        sheet_every: Steps between validations; None: no validation by steps.
-        sheet_every_s: Seconds between validations; None: no validation by time.
+        sheet_every: Steps between validations; if None, steps trigger none.
+        sheet_every_s: Seconds between validations; if None, time triggers none.
         seed: Seed of everything that is drawn at random.
     """
 
@@ -103,7 +103,7 @@ class Task(ABC, Generic[BatchT]):
         config: The model's settings.
         device: Device that the network is on.
         network: The module that is trained: its parameters that require gradients.
-        target: A module whose parameters hold the moving average at all times, for losses that call it; None: the loop keeps
+        target: A module whose parameters hold the moving average at all times, for losses that call it; if None, the loop keeps
             the average by itself.
         losses: Names of the terms that the curves show.
         score: Name of the validation's score.
@@ -137,7 +137,7 @@ class Task(ABC, Generic[BatchT]):
 
     @abstractmethod
     def validate(self) -> Validation | None:
-        """Measure the network on unseen data; it holds the averaged weights. None: there is no unseen data."""
+        """Measure the network on unseen data; it holds the averaged weights. Returns None without unseen data."""
 
     @abstractmethod
     def save_weights(self, out: Path, found: Validation | None) -> None:
@@ -175,9 +175,9 @@ class TrainingLoop(Generic[BatchT]):
     Args:
         task: The model's part.
         out: Folder of the checkpoint, the curves, the sample sheets and the weights.
-        accelerator: Runs several processes as one training; None: there is one process.
-        draw_ahead: Draw batches in a thread; None: yes, unless the network is on the CPU, where the thread would take its cores
-            from the step.
+        accelerator: Runs several processes as one training; None for one process.
+        draw_ahead: Draw batches in a thread. By default only if the network is not on the CPU, where the thread
+            would take its cores.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class TrainingLoop(Generic[BatchT]):
         """One optimiser step.
 
         Args:
-            batches: The batches to learn from; None: those of the step.
+            batches: The batches to learn from; the step's own if None.
 
         Returns:
             The loss, its terms and the norm of the gradient.

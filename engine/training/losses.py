@@ -20,14 +20,14 @@ class LossConfig:
     """Weights of the terms beside the colour's mean squared error, and the sampling of rays.
 
     Attributes:
-        opacity: Of the mean squared error of opacity.
-        termination: Of the negative log-likelihood, in nats, that a ray ends where it truly does.
-        occupancy: Of the negative log-likelihood, in nats, of what the target views say of a sample: seen through, or not.
-        surface: Of the mean squared error of the albedo of the samples at the true surface.
-        gradient: Of the mean absolute error of differences between neighbours; rays must be drawn in patches.
-        ssim: Of 1 - SSIM of the patches; the same.
-        sdf: Of the mean absolute error of the signed distance at points displaced from the true surface, in units of `reach`.
-        normal: Of how far the distance's slope is from 1 along the true normal and from 0 along the surface.
+        opacity: Weight of the mean squared error of opacity.
+        termination: Weight of the negative log-likelihood, in nats, that a ray ends where it truly does.
+        occupancy: Weight of the negative log-likelihood, in nats, that a sample is free where a target view sees through it.
+        surface: Weight of the mean squared error of albedo at samples of the true surface.
+        gradient: Weight of the mean absolute error of differences between neighbours; needs rays drawn in patches.
+        ssim: Weight of 1 - SSIM of the patches; needs patches too.
+        sdf: Weight of the mean absolute error of the signed distance at points near the true surface, in units of `reach`.
+        normal: Weight of the error of the distance's slope: 1 along the true normal, 0 along the surface.
         reach: How far points are displaced at most, world units.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.

@@ -43,7 +43,7 @@ def add_loop_options(
     add("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
     add("--no-bf16", action="store_true", help="keep everything in float32")
     add("--compile", action="store_true", help="fuse the network: slow to start, then faster (needs a C++ compiler)")
-    add("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of all randomness (%(default)s)")
 
 
 def loop_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class CacheConfig:
         surface_points: Points of the visible surface kept an object.
         appearances: Times that each object is rendered: as it is, then with random solid textures over its own.
         shard: Objects a file.
-        seed: Of every random camera and light.
+        seed: Seed of every random camera and light.
     """
 
     px: int = 128

@@ -143,7 +143,7 @@ def test_a_lattice_on_pixel_centres_is_covered_once(kernel_device, seed):
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([torch.float64, torch.float32]))
 def test_differences_of_products_have_the_exact_sign(seed, dtype):
-    """Of vectors that are parallel up to the last bits, where a plain difference gives zero or the wrong sign."""
+    """Tested with vectors that are parallel up to the last bits, where a plain difference gives zero or the wrong sign."""
     rng = np.random.default_rng(seed)
     a, b = torch.as_tensor(rng.uniform(-100, 100, (2, 200))).to(dtype)
     scale = torch.as_tensor(rng.choice([0.25, 1 / 3, 1.0, 1.1, 7.0], 200)).to(dtype)

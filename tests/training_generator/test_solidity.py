@@ -22,7 +22,7 @@ from .conftest import BOXES, box
 
 
 def solidity_of(made, truth) -> float:
-    """Of one TexturedMesh beside another."""
+    """Solidity of one TexturedMesh measured against another."""
     return agreement(depth_maps(made.verts, made.faces), depth_maps(truth.verts, truth.faces)).solidity
 
 

@@ -76,7 +76,7 @@ def align(result: TexturedMesh, truth: TexturedMesh, seed: int) -> Alignment:
     Args:
         result: The exported mesh.
         truth: The object.
-        seed: Of the surface samples that stand for both.
+        seed: Seed of the surface samples that represent both shapes.
     """
     rng = np.random.default_rng(seed)
     points = sample_surface(result.verts, result.faces, _SAMPLES, rng)

@@ -58,7 +58,7 @@ class Place:
 
         Args:
             alpha: float32 [H, W], the subject's coverage, 0..1: the table's edge and the shadow depend on it.
-            rng: Of this photo.
+            rng: Source of randomness for this photo.
 
         Returns:
             float32 [H, W, 3], sRGB 0..1.

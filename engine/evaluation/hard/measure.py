@@ -27,7 +27,7 @@ from .photos import Kind, PhotoSet, take_photos
 
 TILE_PX = 96
 SHOWN_VIEWS = (1, 13)
-"""Of the 16 novel views, those on the sheet."""
+"""Indices of the novel views shown on the sheet."""
 
 _UNALIGNED = Alignment(1.0, (0.0, 0.0, 0.0), 0.0, 0.0)
 _LABEL_PX = 15

@@ -94,7 +94,7 @@ def take_photos(mesh: TexturedMesh, kind: Kind, *, seed: int, number: int = 0, p
     Args:
         mesh: The object.
         kind: How the photos are spoiled. What two kinds share (the lamp, the background, the cast ...) is the same for both.
-        seed: Of every random choice, together with the object's id.
+        seed: Seed of every random choice, combined with the object's id.
         number: The object's place in the run: families of backgrounds take turns.
         px: Height of the photos.
     """

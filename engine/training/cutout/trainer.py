@@ -84,7 +84,7 @@ class CutoutTask(Task[CutoutBatch]):
         network: The model.
         config: Settings.
         cache: Views of the training objects.
-        validation: Views of unseen objects; None: the training objects are measured.
+        validation: Views of unseen objects; if None, the training objects are measured.
         device: Where to train.
     """
 

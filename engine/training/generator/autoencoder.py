@@ -103,7 +103,7 @@ class AutoencoderTask(Task[Tensor]):
         vae: The model; its number of image channels decides what it is given.
         config: Settings.
         cache: Training grids.
-        validation: Unseen grids; None: the training grids are measured.
+        validation: Unseen grids; if None, the training grids are measured.
         device: Where to train.
     """
 

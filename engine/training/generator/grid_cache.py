@@ -40,7 +40,7 @@ class GridCacheConfig:
             is unlit in another main colour with the caption to it (where that is not possible: varied material).
         shard: Objects a file.
         limit: Use at most so many objects; None for all.
-        seed: Of the order of objects and of everything varied.
+        seed: Seed of the order of objects and of every variation.
     """
 
     px: int = 128
@@ -137,7 +137,7 @@ class GridCache:
         items: (shard, row) of each object.
         meta: Its meta.
         px: Side of a view.
-        kinds: Of the appearances.
+        kinds: Kind of each appearance.
     """
 
     def __init__(self, folder: Path) -> None:

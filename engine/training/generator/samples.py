@@ -66,7 +66,7 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
         pipeline: A `FourViewPipeline`.
         jobs: What to paint; truth of another size than the pipeline's views is an error of the caller.
         judge: Says how good they are.
-        steps, guidance_scale: Of the sampler.
+        steps, guidance_scale: Settings of the sampler.
     """
     columns = []
     scores: dict[str, list[float]] = {"stage_two": [], "known_psnr": [], "clip": []}

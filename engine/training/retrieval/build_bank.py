@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="whose meshes are scored (the starter's)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="score at most N examples; the bank is written when none is left")
-    parser.add_argument("--quality", type=int, default=45, metavar="N", help="of the WebP pictures (%(default)s)")
+    parser.add_argument("--quality", type=int, default=45, metavar="N", help="WebP quality of the pictures (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,9 +122,9 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int, soli
 
     Args:
         grids: Rendered views; their unlit appearance is used.
-        ids: Of the objects that may go in.
+        ids: Ids of the objects that may go in.
         folder: Made if need be.
-        quality: Of the WebP pictures, 0..100.
+        quality: WebP quality of the pictures, 0..100.
         solidity: Solidity of objects, 0..1, by id; an object without a score gets none.
 
     Returns:

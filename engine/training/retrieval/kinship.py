@@ -53,7 +53,7 @@ class WordNet:
     """The nouns.
 
     Args:
-        folder: Of `index.noun` and `data.noun`.
+        folder: Folder of `index.noun` and `data.noun`.
 
     Raises:
         EngineError: The files are not there.
@@ -140,7 +140,7 @@ def related_nouns(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) 
 
     Args:
         nouns: Words and phrases of the bank, lower case.
-        wordnet: Tells their kin.
+        wordnet: Tells which words are related.
         vocabulary: Words and word-pieces ("##s").
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)

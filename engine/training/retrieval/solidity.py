@@ -176,11 +176,11 @@ def score_missing(
     """Score the objects that have no score yet; yields the id of each when its score is on disk.
 
     Args:
-        packs: Of the true objects.
+        packs: Packs of the true objects.
         grids: Their views; the unlit ones are used.
-        ids: Of the objects that want a score.
+        ids: Ids of the objects to score.
         model: The reconstructor.
-        scores: Those that are there; the new ones go there, too.
+        scores: Existing scores; receives the new ones.
     """
     appearance, places = grids.kinds.index(UNLIT), {str(meta["id"]): index for index, meta in enumerate(grids.meta)}
     missing = {object_id for object_id in ids if object_id not in scores.solidity}
