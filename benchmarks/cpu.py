@@ -89,11 +89,11 @@ def demo_views() -> dict[str, np.ndarray]:
 @cache
 def demo_field() -> Any:
     """What the starter weights see in them."""
+    from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.models.loading import field_of_views, load_reconstructor
     from tetraview.engine.models.registry import STARTER_MODEL
-    from tetraview.engine.types import GenerateRequest
 
-    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), GenerateRequest({}, "").elevation_deg)
+    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), CANONICAL_RIG)
 
 
 def lattice_rows(size: Size) -> list[Row]:
@@ -217,6 +217,7 @@ def march_rows(size: Size) -> list[Row]:
 
 def texture_rows(size: Size) -> list[Row]:
     """What painting the texture consists of, each part for a million covered texels."""
+    from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.geometry.cleanup import remove_specks
     from tetraview.engine.geometry.extract import extract_mesh
     from tetraview.engine.geometry.simplify import simplify
@@ -225,18 +226,18 @@ def texture_rows(size: Size) -> list[Row]:
     from tetraview.engine.texturing.bake import bake_surface, sample_field
     from tetraview.engine.texturing.texture import paint_texture
 
-    field, views, elevation = demo_field(), demo_views(), 20.0
+    field, views = demo_field(), demo_views()
     verts, faces = simplify(*remove_specks(*extract_mesh(field, size.resolution)), size.triangles)
     atlas = unwrap(verts, faces, size.texture_px)
     blocks = list(bake_surface(atlas, size.texture_px))
-    projector = BackProjector(atlas.verts, atlas.faces, views, elevation)
+    projector = BackProjector(atlas.verts, atlas.faces, views, CANONICAL_RIG)
     texels = sum(len(block.points) for block in blocks)
     seconds = in_turns({
         "bake": lambda: list(bake_surface(atlas, size.texture_px)),
-        "colour": lambda: [sample_field(field, block.points, block.normals) for block in blocks],
-        "prepare": lambda: BackProjector(atlas.verts, atlas.faces, views, elevation),
+        "colour": lambda: [sample_field(field, block.points) for block in blocks],
+        "prepare": lambda: BackProjector(atlas.verts, atlas.faces, views, CANONICAL_RIG),
         "project": lambda: [projector.sample(block.points, block.normals, block.face_normals) for block in blocks],
-        "paint": lambda: paint_texture(field, atlas, views, elevation, size.texture_px),
+        "paint": lambda: paint_texture(field, atlas, views, CANONICAL_RIG, size.texture_px),
     }, max(1, size.runs - 2))  # fmt: skip
     scale, per = 1e6 / texels, "a megapixel of covered texels"
     covered = f"{texels:,} of {size.texture_px}^2 texels are covered, {len(atlas.faces):,} triangles"

@@ -33,7 +33,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
 from results import duration, least_and_median, machine, table, write_section
-from tetraview.engine.cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
+from tetraview.engine.cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
 from tetraview.engine.geometry.extract import extract_mesh
 from tetraview.engine.multiview.conditions import TextCondition
 from tetraview.engine.multiview.denoising import Guidance, set_timesteps
@@ -114,7 +114,7 @@ class Clock:
     """Seconds and memory of phases, the device's work waited for before and after each.
 
     Attributes:
-        seconds: Of each run, by phase.
+        seconds: Seconds of each run, by phase.
         memory: Most bytes of the GPU's memory that torch held in the phase, its models included.
         kinds: "GPU", "CPU", or "beside" for what no sum counts.
         missing: Phases that could not be run, and why.
@@ -309,13 +309,13 @@ def _bake(reconstruction: Field, atlas: Any, size: Size) -> list[int]:
 
     surface = Surface(atlas, size.texture_px, rasterizer_for(reconstruction.device))
     blocks = (surface.texels(faces) for faces in surface.blocks())
-    return [len(sample_field(reconstruction, block.points, block.normals)) for block in blocks]
+    return [len(sample_field(reconstruction, block.points)) for block in blocks]
 
 
 def _paint(reconstruction: Field, atlas: Any, views: dict[str, np.ndarray], size: Size) -> None:
     from tetraview.engine.texturing.texture import paint_texture
 
-    paint_texture(reconstruction, atlas, views, RIG_ELEVATION_DEG, size.texture_px)
+    paint_texture(reconstruction, atlas, views, CANONICAL_RIG, size.texture_px)
 
 
 def _decode_in_tiles(pipeline: FourViewPipeline, latents: Tensor) -> None:

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/generator_quality.py --generator engine/weights/starter/generator --prompts docs/prompts.json
 
-Of each row: the share of samples whose four cells hold one separate object on clean ground (`clean`); how far stage two's
+Each row holds the share of samples whose four cells hold one separate object on clean ground (`clean`); how far stage two's
 renders of the four views are from the views themselves, which is small only if they show one object (`stage two`, mean absolute
 difference over the object); the share of colours asked for that the object shows (`colour`); the share of samples whose nearest
 picture in the bank is of a like noun (`noun`: chance is a few per cent; with examples it says that the start was not lost); and

@@ -48,7 +48,7 @@ class Step:
         title: For the table.
         command: Program and arguments.
         limit_s: It is stopped after that.
-        section: Of the results, that it writes itself; empty if it writes none.
+        section: Section of the results that it writes itself; empty if it writes none.
         environment: Variables for it alone.
         missing: Why it cannot be run; empty if it can.
     """

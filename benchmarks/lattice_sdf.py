@@ -114,7 +114,7 @@ class PlainField:
 
 def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> tuple[str, Any]:
     """An object's name, and the field that a reconstructor makes of it, seen by the canonical rig."""
-    from tetraview.engine.cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, rig_c2w
+    from tetraview.engine.cameras import RIG_FOVY_DEG, rig_c2w
     from tetraview.engine.dataset.packs import load_objects
     from tetraview.engine.dataset.render import render_views
     from tetraview.engine.reconstructor import Reconstructor
@@ -122,7 +122,7 @@ def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> tu
     mesh = next(thing for k, thing in enumerate(load_objects(pack)) if k == index)
     rgba = render_views(mesh, rig_c2w(), RIG_FOVY_DEG, view_px).rgba.astype(np.float32) / 255
     views = torch.from_numpy(rgba).permute(0, 3, 1, 2).contiguous()
-    return mesh.id, Reconstructor.from_pretrained(model).eval().encode(views, RIG_ELEVATION_DEG)
+    return mesh.id, Reconstructor.from_pretrained(model).eval().encode(views)
 
 
 def vertex_difference(first: np.ndarray, second: np.ndarray) -> float:

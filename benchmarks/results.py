@@ -20,7 +20,7 @@ def replace_section(text: str, name: str, content: str) -> str:
 
     Args:
         text: The document.
-        name: Of the section.
+        name: Name of the section.
         content: Markdown without the markers.
 
     Raises:

@@ -38,7 +38,7 @@ def run_engine(fields: Mapping[str, Any], runs: int, folder: Path, *, orbit: boo
     """Drive the engine process as Blender does, without Blender: one cold run and `runs` warm ones.
 
     Args:
-        fields: Of the request, but for its folder.
+        fields: Fields of the request except its folder.
         runs: Warm runs.
         folder: Receives the jobs and the engine's home.
         orbit: Also time the orbit preview of each run's views.

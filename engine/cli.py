@@ -73,21 +73,32 @@ COMMAND_EXAMPLES = {
 
 def command_module(name: str) -> ModuleType:
     """The module of a sub-command, imported now."""
-    if name == "generate":
-        from .commands import generate as module
-    elif name == "reconstruct":
-        from .commands import reconstruct as module
-    elif name == "orbit":
-        from .commands import orbit as module
-    elif name == "doctor":
-        from .commands import doctor as module
-    elif name == "evaluate":
-        from .evaluation import command as module
-    elif name == "train":
-        from .training import command as module
-    else:
-        raise ValueError(f"no command {name!r}")
-    return module
+    match name:
+        case "generate":
+            from .commands import generate
+
+            return generate
+        case "reconstruct":
+            from .commands import reconstruct
+
+            return reconstruct
+        case "orbit":
+            from .commands import orbit
+
+            return orbit
+        case "doctor":
+            from .commands import doctor
+
+            return doctor
+        case "evaluate":
+            from .evaluation import command as evaluate
+
+            return evaluate
+        case "train":
+            from .training import command as train
+
+            return train
+    raise ValueError(f"no command {name!r}")
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:

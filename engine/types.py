@@ -11,9 +11,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Self, Union
 
 from .errors import InvalidRequestError
+from .request_fields import Choice, check_values, describe, request_from_dict, request_to_dict, values_that_change
+
+if TYPE_CHECKING:
+    from .cameras import Rig
 
 VIEW_NAMES: tuple[str, ...] = ("front", "right", "back", "left")
 """The four views in the order of the grid: azimuths 0, 90, 180 and 270 degrees."""
@@ -22,72 +26,212 @@ PHASES: tuple[str, ...] = ("photos", "views", "planes", "orbit", "mesh", "simpli
 """The phases of a job, in order. A job without photos has no "photos", one that paints nothing no "views", and "orbit" is
 there only where it is asked for; see `GenerateRequest.phases`."""
 
-POLY_BUDGET_RANGE = (100, 200_000)
-TEXTURE_SIZES_PX = (256, 512, 1024, 2048, 4096)
-STEPS_RANGE = (1, 100)
-GUIDANCE_RANGE = (0.0, 20.0)
-OBJECT_SIZE_RANGE = (0.1, 1.0)
 ORBIT_FRAMES_RANGE = (2, 120)
-ORBIT_SIZES_PX = (64, 512)
-MAX_PROMPT_LETTERS = 1000
+MAX_PROMPT_CHARACTERS = 1000
+SEED_LIMIT = 2**31 - 1
+"""The greatest seed that Blender's integer property holds; the engine takes any."""
+
+VIEW_CHOICES = tuple(Choice(name, name.capitalize(), f"The {name} view") for name in VIEW_NAMES)
 
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """Everything a run depends on; stored as JSON beside the result and on the Blender object.
+    """Everything that a run depends on; stored as JSON beside the result and on the Blender object.
 
-    Attributes:
-        photos: Path of the photo of each view, keyed by a name of `VIEW_NAMES`. The views that none shows are painted.
-        output_dir: The job's folder; every stage's result is written there before the next begins.
-        prompt: What the object is; may be empty where there are photos.
-        negative_prompt: What it must not be.
-        views_dir: Folder with `front.png`, `right.png`, `back.png`, `left.png` of an earlier run (RGBA, framed): start from
-            these, without cutting out, framing or painting again, but for the edits below. The folder itself is not changed.
-        repaint: With `views_dir`: views to paint once more from `prompt` and `seed`; all others stay byte for byte.
-        flip: With `views_dir`: views to mirror left to right; a view that is also replaced, after that.
-        replace: With `views_dir`: views to take from `photos` instead, cut out and framed; the other photos are not read.
-        poly_budget: Never more triangles than this.
-        texture_px: Side of the square albedo texture, pixels.
-        elevation_deg: Elevation of the four cameras, degrees, positive up.
-        find_elevation: With photos of all four sides: look for the elevation they were taken at, `elevation_deg` being the first
-            guess. With `views_dir`: that of the earlier run, if that run looked for it.
-        cutout: "auto", "alpha", "plain" (plain background) or "birefnet" (when its weights are present).
-        device: "auto", "cpu", "cuda" or "mps".
-        model: Folder of reconstructor weights; None for the starter weights of the package.
-        generator: Folder of the four-view generator; None for the starter's.
-        seed: Seed of every random choice.
-        steps: Runs of the denoiser.
-        guidance: How strongly the prompt is followed; 1 = not beyond what the denoiser learned.
-        object_size: Width of the blobs in the start image, as a share of a view's side.
-        use_examples: Start from the stored example whose caption is nearest to the prompt, instead of from the blobs alone,
-            where the generator has a bank of them.
-        orbit_frames: Frames of the orbit preview, which is rendered from the planes before there is a mesh; 0 for none.
-        orbit_px: Side of a frame of it.
+    Each field says beside it what it means, which values it accepts, and whether the views change with it. Its check, the wire
+    format, the command line's option, Blender's property and the key of the views follow from that: see `request_fields.py`.
     """
 
-    photos: Mapping[str, str]
-    output_dir: str
-    prompt: str = ""
-    negative_prompt: str = ""
-    views_dir: str | None = None
-    repaint: tuple[str, ...] = ()
-    flip: tuple[str, ...] = ()
-    replace: tuple[str, ...] = ()
-    poly_budget: int = 10_000
-    texture_px: int = 1024
-    elevation_deg: float = 20.0
-    find_elevation: bool = False
-    cutout: str = "auto"
-    device: str = "auto"
-    model: str | None = None
-    generator: str | None = None
-    seed: int = 0
-    steps: int = 6
-    guidance: float = 4.0
-    object_size: float = 0.55
-    use_examples: bool = True
-    orbit_frames: int = 0
-    orbit_px: int = 128
+    photos: Mapping[str, str] = field(
+        metadata=describe(
+            "Path of the photo of each view, keyed by the view's name; the views that no photo shows are painted",
+        )
+    )
+    output_dir: str = field(
+        metadata=describe("The job's folder; every stage's result is written there before the next begins", unit="folder")
+    )
+    prompt: str = field(
+        default="",
+        metadata=describe(
+            "What the object is, such as: a red armchair",
+            label="Prompt", longest=MAX_PROMPT_CHARACTERS, changes="painting",
+        ),
+    )  # fmt: skip
+    negative_prompt: str = field(
+        default="",
+        metadata=describe(
+            "What the object must not be",
+            label="Avoid", longest=MAX_PROMPT_CHARACTERS, changes="painting", group="painting", option="--negative",
+            section="painting",
+        ),
+    )  # fmt: skip
+    views_dir: str | None = field(
+        default=None,
+        metadata=describe(
+            "Folder with front.png, right.png, back.png and left.png of an earlier run (transparent, framed): start from these "
+            "as they are, and do not cut out, frame or paint them again; the folder itself is not changed",
+            unit="folder", group="strip", option="--views",
+        ),
+    )  # fmt: skip
+    repaint: tuple[str, ...] = field(
+        default=(),
+        metadata=describe(
+            "Views of the earlier run to paint once more from prompt and seed, such as left,back; the others stay byte for byte",
+            called="Repainting the view {}", choices=VIEW_CHOICES, group="strip",
+        ),
+    )  # fmt: skip
+    flip: tuple[str, ...] = field(
+        default=(),
+        metadata=describe(
+            "Views of the earlier run to mirror left to right; one that is also replaced is mirrored after that",
+            called="Flipping the view {}", choices=VIEW_CHOICES, group="strip",
+        ),
+    )  # fmt: skip
+    replace: tuple[str, ...] = field(
+        default=(),
+        metadata=describe(
+            "Views of the earlier run to take from photos instead, cut out and framed; the other photos are not read",
+            called="Replacing the view {}", choices=VIEW_CHOICES,
+        ),
+    )  # fmt: skip
+    poly_budget: int = field(
+        default=10_000,
+        metadata=describe(
+            "The mesh never has more triangles than this",
+            label="Triangles", called="A budget of {} triangles", bounds=(100, 200_000), group="result", section="mesh",
+        ),
+    )  # fmt: skip
+    texture_px: int = field(
+        default=1024,
+        metadata=describe(
+            "Width and height of the texture, pixels",
+            label="Texture", called="A texture of {} px", unit="px", group="result", option="--texture", section="mesh",
+            choices=tuple(
+                Choice(size, f"{size} px", f"A texture of {size} by {size} pixels") for size in (256, 512, 1024, 2048, 4096)
+            ),
+        ),
+    )  # fmt: skip
+    elevation_deg: float = field(
+        default=20.0,
+        metadata=describe(
+            "How far above eye level the photos were taken, degrees; 0 is level with the object",
+            label="Camera Elevation", called="An elevation of {} degrees", bounds=(-60, 60), unit="deg", changes="photos",
+            group="how", option="--elevation", section="mesh", property_name="elevation",
+        ),
+    )  # fmt: skip
+    fovy_deg: float = field(
+        default=30.0,
+        metadata=describe(
+            "Vertical angle that the photos show, degrees; 0 for pictures without perspective, as drawn turnarounds are",
+            label="Camera Angle", called="A camera angle of {} degrees", bounds=(0, 90), unit="deg", changes="photos",
+            group="how", option="--lens", section="mesh", property_name="lens",
+        ),
+    )  # fmt: skip
+    find_elevation: bool = field(
+        default=False,
+        metadata=describe(
+            "With photos of all four sides: look for the elevation they were taken at, beginning with the one that is set. "
+            "Renders with a transparent background keep that one",
+            label="Find Elevation", changes="photos", group="how", section="mesh", panel_default=True,
+        ),
+    )  # fmt: skip
+    cutout: str = field(
+        default="auto",
+        metadata=describe(
+            "How the object is separated from its background",
+            label="Cut-out", called="The cut-out method {}", changes="photos", group="how",
+            choices=(
+                Choice(
+                    "auto", "Automatic",
+                    "Use the photo's transparency if it has any, else find the background; "
+                    "a small network helps where it is busy",
+                ),
+                Choice("alpha", "Transparency", "Trust the transparency of the photos"),
+                Choice("plain", "Plain Background", "Photos taken before a plain wall, cloth or table"),
+                Choice("birefnet", "BiRefNet", "A neural cut-out for busy backgrounds; needs its weights on this computer"),
+            ),
+        ),
+    )  # fmt: skip
+    device: str = field(
+        default="auto",
+        metadata=describe(
+            "What the engine computes with",
+            called="The device {}", numbered=True, group="how", metavar="NAME",
+            choices=(
+                Choice("auto", "Automatic", "The graphics card if the engine can use it, else the processor"),
+                Choice("cpu", "Processor", "Works everywhere"),
+                Choice("cuda", "NVIDIA (CUDA)", "An NVIDIA graphics card"),
+                Choice("mps", "Apple (Metal)", "The graphics of an Apple computer"),
+            ),
+        ),
+    )  # fmt: skip
+    model: str | None = field(
+        default=None,
+        metadata=describe("Folder of reconstructor weights; without one, those of the package", unit="folder", group="how"),
+    )
+    generator: str | None = field(
+        default=None,  # of this computer, not of the scene: it is no part of the views' key
+        metadata=describe("Folder of the four-view generator; without one, that of the package", unit="folder", group="painting"),
+    )
+    seed: int = field(
+        default=0,
+        metadata=describe(
+            "Same prompt or photos, settings and seed: same views and mesh",
+            label="Seed", usual=(0, SEED_LIMIT), changes="painting", group="painting",
+        ),
+    )  # fmt: skip
+    steps: int = field(
+        default=6,
+        metadata=describe(
+            "Runs of the denoiser: more are slower, and finer up to a point",
+            label="Steps", called="{} steps", bounds=(1, 100), usual=(1, 20), changes="painting", group="painting",
+            section="painting",
+        ),
+    )  # fmt: skip
+    guidance: float = field(
+        default=4.0,
+        metadata=describe(
+            "How closely the prompt is followed; 1 is no more closely than the denoiser learned",
+            label="Guidance", called="A guidance of {}", bounds=(0, 20), usual=(0, 10), changes="painting", group="painting",
+            section="painting",
+        ),
+    )  # fmt: skip
+    object_size: float = field(
+        default=0.55,
+        metadata=describe(
+            "How much of its view the object fills, where painting does not begin from an example",
+            label="Object Size", called="An object size of {}", bounds=(0.1, 1.0), unit="share", changes="painting",
+            group="painting", section="painting",
+        ),
+    )  # fmt: skip
+    use_examples: bool = field(
+        default=True,
+        metadata=describe(
+            "Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
+            label="Start from Examples", changes="painting", group="painting", option="--no-examples",
+            option_help="Never begin from a stored example", section="painting",
+        ),
+    )  # fmt: skip
+    orbit_frames: int = field(
+        default=0,
+        metadata=describe(
+            "Frames of the orbit preview, which is rendered before there is a mesh; 0 for none",
+            called="An orbit of {} frames", bounds=ORBIT_FRAMES_RANGE, also=(0,),
+        ),
+    )  # fmt: skip
+    orbit_px: int = field(
+        default=128,
+        metadata=describe(
+            "Side of a frame of the orbit preview", called="An orbit of {} px", bounds=(64, 512), unit="px", group="result"
+        ),
+    )
+
+    @property
+    def rig(self) -> Rig:
+        """The cameras that the photos, or the views of an earlier run, were seen from."""
+        from .cameras import Rig
+
+        return Rig(self.elevation_deg, self.fovy_deg)
 
     @property
     def painted(self) -> tuple[str, ...]:
@@ -115,33 +259,12 @@ class GenerateRequest:
             raise InvalidRequestError(f"Unknown view {unknown[0]!r}: use front, right, back and left.")
         if len(self.painted) == len(VIEW_NAMES) and not self.prompt.strip():
             raise InvalidRequestError("There is nothing to start from: write a prompt, or choose at least one photo.")
+        check_values(self)
         self._check_edits()
-        if len(self.prompt) > MAX_PROMPT_LETTERS or len(self.negative_prompt) > MAX_PROMPT_LETTERS:
-            raise InvalidRequestError(f"The prompt is too long: use at most {MAX_PROMPT_LETTERS} letters.")
-        _check_range("{:g} steps", self.steps, STEPS_RANGE)
-        _check_range("A guidance of {:g}", self.guidance, GUIDANCE_RANGE)
-        _check_range("An object size of {:g}", self.object_size, OBJECT_SIZE_RANGE)
-        if self.orbit_frames:
-            _check_range("An orbit of {:g} frames", self.orbit_frames, ORBIT_FRAMES_RANGE)
-            _check_range("An orbit of {:g} px", self.orbit_px, ORBIT_SIZES_PX)
-        low, high = POLY_BUDGET_RANGE
-        if not low <= self.poly_budget <= high:
-            raise InvalidRequestError(f"A budget of {self.poly_budget} triangles is out of range: use {low} to {high}.")
-        if self.texture_px not in TEXTURE_SIZES_PX:
-            raise InvalidRequestError(f"A texture of {self.texture_px} px is not offered: use one of {TEXTURE_SIZES_PX}.")
-        if not -60.0 <= self.elevation_deg <= 60.0:
-            raise InvalidRequestError(f"An elevation of {self.elevation_deg:g} degrees is out of range: use -60 to 60.")
-        if self.cutout not in ("auto", "alpha", "plain", "birefnet"):
-            raise InvalidRequestError(f"Unknown cut-out method {self.cutout!r}: use auto, alpha, plain or birefnet.")
-        if self.device.split(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-            raise InvalidRequestError(f"Unknown device {self.device!r}: use auto, cpu, cuda or mps.")
 
     def _check_edits(self) -> None:
         edits = {"repaint": self.repaint, "flip": self.flip, "replace": self.replace}
         for edit, names in edits.items():
-            for name in names:
-                if name not in VIEW_NAMES:
-                    raise InvalidRequestError(f"Unknown view {name!r} to {edit}: use front, right, back and left.")
             if names and self.views_dir is None:
                 raise InvalidRequestError(f"There are no views to {edit}: give the folder of an earlier run's views.")
         for name in self.flip:
@@ -153,20 +276,28 @@ class GenerateRequest:
             if name in self.repaint:
                 raise InvalidRequestError(f"The {name} view can be replaced by a photo or painted again, not both.")
 
+    def views_key(self) -> str:
+        """What the four views depend on, as text: two requests with the same key begin with the same views.
+
+        Fields that concern photos are left out where there are none, and those that concern painting where nothing is painted.
+        """
+        cutting = values_that_change(self, "photos") if self.photos else ""
+        painting = values_that_change(self, "painting") if self.painted else ""
+        return json.dumps([dict(self.photos), cutting, painting], sort_keys=True)
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+        return json.dumps(request_to_dict(self), indent=2, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> GenerateRequest:
-        known = {f.name for f in dataclasses.fields(cls)}
-        fields: dict[str, Any] = {key: value for key, value in json.loads(text).items() if key in known}
-        return cls(**dict(fields, **{key: tuple(value) for key, value in fields.items() if isinstance(value, list)}))
+    def from_json(cls, text: str) -> Self:
+        """The request that `to_json` wrote, here or in another version; fields that are not known here are left out.
 
-
-def _check_range(text: str, value: float, bounds: tuple[float, float]) -> None:
-    low, high = bounds
-    if not low <= value <= high:
-        raise InvalidRequestError(f"{text.format(value)} is out of range: use {low:g} to {high:g}.")
+        Raises:
+            InvalidRequestError: A field is missing or of another type.
+            ValueError: The text is no JSON.
+        """
+        request: Self = request_from_dict(cls, json.loads(text), ignore_unknown=True)
+        return request
 
 
 @dataclass(frozen=True)

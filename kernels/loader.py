@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from . import nvrtc
-from .programs import FOLDER, HEADER, Argument, Definitions, Program
+from .sources import FOLDER, HEADER, Argument, Definitions, Program
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Stream:
 
 
 class CudaProgram:
-    """A `.cu` on a GPU; see `programs.Program`.
+    """A `.cu` on a GPU; see `sources.Program`.
 
     Args:
         module: CuPy's module, loaded on that GPU.

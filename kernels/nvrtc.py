@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from .programs import FOLDER, HEADER, Definitions
+from .sources import FOLDER, HEADER, Definitions
 
 OPTIONS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v")
 """What every kernel is compiled with; -v puts registers and spills into the log."""
@@ -45,7 +45,7 @@ class Resources:
     """What one kernel takes.
 
     Attributes:
-        registers: Of 32 bits, a thread.
+        registers: 32-bit registers per thread.
         spill_bytes: Stored to and loaded from local memory for want of registers, a thread.
         stack_bytes: Local memory, a thread.
         shared_bytes: Static shared memory, a block.

@@ -7,33 +7,11 @@ they call their torch twin. On a CUDA device `loader` compiles at run time; test
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
-FOLDER = Path(__file__).resolve().parent
-HEADER = "device.cuh"
-
-Definitions = Mapping[str, str | int]
-Argument = Tensor | int | float
-
-
-class Program(Protocol):
-    """A compiled `.cu`."""
-
-    def launch(self, kernel: str, grid: int, block: int, args: Sequence[Argument]) -> None:
-        """Run one of its kernels on torch's current stream of the device.
-
-        Args:
-            kernel: Name of an `extern "C" __global__` function.
-            grid: Blocks; with 0 nothing happens.
-            block: Threads a block.
-            args: Contiguous tensors become pointers, integers `long long`, floats `float`.
-        """
-
+from .sources import Definitions, Program
 
 Backend = Callable[[str, Definitions, torch.device], Program | None]
 
@@ -59,7 +37,7 @@ def program(source: str, definitions: Definitions, device: torch.device) -> Prog
 
 
 def may_run(device: torch.device) -> bool:
-    """Whether `program` may find something for a device; it asks for nothing, so that torch.compile can trace it."""
+    """Whether `program` may find something for a device; it compiles nothing, so that torch.compile can trace it."""
     return device.type == "cuda" or device.type in _backends
 
 

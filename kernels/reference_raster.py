@@ -62,24 +62,6 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int) -> Raster:
     return Raster(face_index.reshape(height, width), barycentrics.reshape(height, width, 3), nearest.reshape(height, width))
 
 
-def interpolate(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -> Tensor:
-    """Values given at corners, at the pixels of a raster. Gradients flow to the values.
-
-    Args:
-        values: float [V, C].
-        faces: int64 [F, 3].
-        face_index: int64 [...], -1 for none.
-        barycentrics: float [..., 3].
-
-    Returns:
-        float [..., C], zero where there is no triangle.
-    """
-    out = values.new_zeros(*face_index.shape, values.shape[1])
-    hit = face_index >= 0
-    out[hit] = (values[faces[face_index[hit]]] * barycentrics[hit].to(values.dtype)[..., None]).sum(-2)
-    return out
-
-
 def _candidates(corners: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Pairs of a triangle and a pixel it may cover, some at a time: triangle, row, column, int64 [P] each."""
     x, y, w = corners.unbind(-1)  # [F, 3]
@@ -103,11 +85,12 @@ def _centres_within(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """First and last (excluded) of `size` pixels whose centres lie between the least and the greatest of `places` [F, 3]."""
     first = (places.amin(1) - 0.5 - _MARGIN).ceil()
     last = (places.amax(1) - 0.5 + _MARGIN).floor() + 1
-    return tuple(end.nan_to_num(0, size, 0).clamp(0, size).long() for end in (first, last))
+    start, end = (place.nan_to_num(0, size, 0).clamp(0, size).long() for place in (first, last))
+    return start, end
 
 
 def _covered(corners: Tensor, face: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the pairs those that are covered, in front of the eye, with their depth float32."""
+    """The covered pairs that lie in front of the eye, with their depth float32."""
     values, inside = _edge_values(corners[face], row, column)
     face, row, column, values = face[inside], row[inside], column[inside], values[inside]
     w = corners[face][..., 2]

@@ -6,6 +6,8 @@ the indices first, and the same in every run.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +44,7 @@ def weighted_rows_gradient(gradient: Tensor, index: Tensor, weight: Tensor, rows
     Args:
         gradient: float [N, C].
         index, weight: [N, K], as there.
-        rows: Of the table, T.
+        rows: Number of rows of the table, T.
 
     Returns:
         float32 [T, C], float64 if the gradient is.
@@ -73,13 +75,13 @@ def _(gradient: Tensor, index: Tensor, weight: Tensor, rows: int) -> Tensor:
     return gradient.new_empty((rows, gradient.shape[1]), dtype=accumulator)
 
 
-def _remember(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
     table, index, weight = inputs
     ctx.save_for_backward(index, weight)
     ctx.rows, ctx.dtype = len(table), table.dtype
 
 
-def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     index, weight = ctx.saved_tensors
     return weighted_rows_gradient(gradient.contiguous(), index, weight, ctx.rows).to(ctx.dtype), None, None
 

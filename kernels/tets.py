@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from . import programs, reference_tets
-from .programs import Definitions
 from .reference_tets import NO_SUCH_PERIOD, NOT_A_NUMBER, LatticeTile, Surface, check
+from .sources import Definitions
 
 VARIANTS: tuple[Definitions, ...] = ({"INDEX": "int"}, {"INDEX": "i64"})
 """The definitions with which `tets.cu` is compiled."""
@@ -47,7 +47,7 @@ def march_lattice(
         resolution: Lattice steps from -1 to 1; a positive multiple of `tile.period_steps`.
         min_share: A vertex stays this share of its edge away from both ends, so that no face has zero area where the sdf is
             exactly 0 at a lattice vertex; 0 interpolates exactly.
-        index_dtype: Of the faces, torch.int32 or torch.int64.
+        index_dtype: Type of the faces, torch.int32 or torch.int64.
 
     Returns:
         The surface; all its tensors empty if nothing is crossed.
@@ -64,8 +64,7 @@ def march_lattice(
     if sdf.dtype == torch.float32:
         program = programs.program("tets", VARIANTS[0 if index_dtype == torch.int32 else 1], device)
     if program is None:
-        options = {"min_share": min_share, "index_dtype": index_dtype}
-        return reference_tets.march_lattice(sdf, periods, tile, resolution, **options)
+        return reference_tets.march_lattice(sdf, periods, tile, resolution, min_share=min_share, index_dtype=index_dtype)
 
     def launch(kernel: str, threads: int, *args: Tensor | int | float) -> None:
         program.launch(kernel, -(-threads // _BLOCK), _BLOCK, args)

@@ -3,7 +3,7 @@
 import bpy
 from mathutils import Vector
 
-from ..engine.errors import EngineStoppedError
+from ..engine.errors import EngineStoppedError, InvalidRequestError
 from ..engine.types import Asset, GenerateRequest, Views
 from . import session
 from .mesh_builder import build_object, place_object
@@ -140,7 +140,11 @@ class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
 
     def execute(self, context):
         settings, obj = context.scene.tetraview, context.active_object
-        settings.adopt(stored_request(obj))
+        try:
+            settings.adopt(stored_request(obj))
+        except InvalidRequestError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         folder = restored_views(obj)
         settings.strip.clear()
         if folder:

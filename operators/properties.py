@@ -3,29 +3,22 @@
 Panels take everything they need of this package from here; the strip is in `strip.py`, the state of a job in `status.py`.
 """
 
-import json
-import math
 import os
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from ..engine.types import (
-    GUIDANCE_RANGE,
-    MAX_PROMPT_LETTERS,
-    OBJECT_SIZE_RANGE,
-    POLY_BUDGET_RANGE,
-    STEPS_RANGE,
-    TEXTURE_SIZES_PX,
-    VIEW_NAMES,
-    GenerateRequest,
-)
+from ..engine.types import SEED_LIMIT, VIEW_NAMES, GenerateRequest
 from . import session
 from .pictures import icon_of
+from .request_properties import adopt_values, choice_items, properties_of, section_properties, values_of
 from .status import TETRAVIEW_PG_status
 from .strip import TETRAVIEW_PG_strip
 
-__all__ = ["POLY_PRESETS", "REQUEST_KEY", "VIEW_NAMES", "addon_id", "addon_preferences", "engine_changed", "icon_of"]
+__all__ = [
+    "DEVICE_ITEMS", "MESH_ROWS", "PAINTING_ROWS", "POLY_PRESETS", "REQUEST_KEY", "SEED_LIMIT", "VIEW_NAMES",
+    "addon_id", "addon_preferences", "engine_changed", "icon_of",
+]  # fmt: skip
 
 POLY_PRESETS = (
     ("DRAFT", "Draft", "2,000 triangles: a quick look, background props", 2_000),
@@ -42,7 +35,9 @@ STYLES = (
 REQUEST_KEY = "tetraview_request"
 """Custom property of a generated object: the `GenerateRequest` that made it, as JSON."""
 
-SEED_LIMIT = 2**31 - 1
+DEVICE_ITEMS = choice_items("device")
+PAINTING_ROWS, MESH_ROWS = section_properties("painting"), section_properties("mesh")
+"""Ids of the properties that the panel lists under these headings."""
 
 
 def addon_id() -> str:
@@ -103,7 +98,7 @@ def _photo_chosen(settings, view: str) -> None:
 
 
 class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
-    """What to make, and how: one per scene."""
+    """What to make, and how: one per scene. The properties of a request's fields are added below the class."""
 
     source: EnumProperty(
         name="Source",
@@ -113,48 +108,12 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             ("PHOTOS", "Photos", "One to four photos: the views that none shows are painted", "IMAGE_DATA", 1),
         ),
     )
-    prompt: StringProperty(
-        name="Prompt",
-        description="What the object is, such as: a red armchair",
-        maxlen=MAX_PROMPT_LETTERS,
-        options={"TEXTEDIT_UPDATE"},
-    )
     style: EnumProperty(
         name="Style",
         description="Words at the end of the prompt",
         items=[(key, label, text, index) for index, (key, label, text, _) in enumerate(STYLES)],
         get=_style_index,
         set=_apply_style,
-    )
-    negative_prompt: StringProperty(name="Avoid", description="What the object must not be", maxlen=MAX_PROMPT_LETTERS)
-    steps: IntProperty(
-        name="Steps",
-        description="Runs of the painter: more are slower, and finer up to a point",
-        default=GenerateRequest.steps,
-        min=STEPS_RANGE[0],
-        max=STEPS_RANGE[1],
-        soft_max=20,
-    )
-    guidance: FloatProperty(
-        name="Guidance",
-        description="How closely the prompt is followed",
-        default=GenerateRequest.guidance,
-        min=GUIDANCE_RANGE[0],
-        max=GUIDANCE_RANGE[1],
-        soft_max=10.0,
-    )
-    object_size: FloatProperty(
-        name="Object Size",
-        description="How much of its view the object fills, where painting does not begin from an example",
-        subtype="FACTOR",
-        default=GenerateRequest.object_size,
-        min=OBJECT_SIZE_RANGE[0],
-        max=OBJECT_SIZE_RANGE[1],
-    )
-    use_examples: BoolProperty(
-        name="Start from Examples",
-        description="Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
-        default=GenerateRequest.use_examples,
     )
     variation_count: IntProperty(name="Variations", description="How many to choose from", default=4, min=2, max=12, soft_max=6)
     strip: PointerProperty(type=TETRAVIEW_PG_strip)
@@ -163,59 +122,12 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     back: _photo_property("back", "behind")
     left: _photo_property("left", "its left side: the camera stands on -X")
     object_name: StringProperty(name="Name", description="Name of the new object; empty takes it from the prompt or the photos")
-    cutout: EnumProperty(
-        name="Cut-out",
-        description="How the object is separated from its background",
-        items=(
-            (
-                "auto",
-                "Automatic",
-                "Use the photo's transparency if it has any, else find the background; a small network helps where it is busy",
-            ),
-            ("alpha", "Transparency", "Trust the transparency of the photos"),
-            ("plain", "Plain Background", "Photos taken before a plain wall, cloth or table"),
-            ("birefnet", "BiRefNet", "A neural cut-out for busy backgrounds; needs its weights on this computer"),
-        ),
-    )
     poly_preset: EnumProperty(
         name="Preset",
         items=[(key, label, text, index) for index, (key, label, text, _) in enumerate(POLY_PRESETS)]
         + [("CUSTOM", "Custom", "A number of your own", len(POLY_PRESETS))],
         get=_preset_index,
         set=_apply_preset,
-    )
-    poly_budget: IntProperty(
-        name="Triangles",
-        description="The mesh never has more triangles than this",
-        default=GenerateRequest.poly_budget,
-        min=POLY_BUDGET_RANGE[0],
-        max=POLY_BUDGET_RANGE[1],
-        step=1000,
-    )
-    texture_px: EnumProperty(
-        name="Texture",
-        description="Width and height of the texture, pixels",
-        items=[(str(size), f"{size} px", f"A texture of {size} by {size} pixels") for size in TEXTURE_SIZES_PX],
-        default="1024",
-    )
-    elevation: FloatProperty(
-        name="Camera Elevation",
-        description="How far above eye level the photos were taken; 0 is level with the object",
-        subtype="ANGLE",
-        default=math.radians(20.0),
-        min=math.radians(-60.0),
-        max=math.radians(60.0),
-        step=100,
-        precision=1,
-    )
-    find_elevation: BoolProperty(
-        name="Find Elevation",
-        description="With photos of all four sides: look for the elevation they were taken at, beginning with this one. "
-        "Renders with a transparent background keep the one above",
-        default=True,
-    )
-    seed: IntProperty(
-        name="Seed", description="Same prompt or photos, settings and seed: same views and mesh", default=0, min=0, max=SEED_LIMIT
     )
 
     def photos(self) -> dict[str, str]:
@@ -230,21 +142,10 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         return GenerateRequest(
             photos=self.photos(),
             output_dir=output_dir,
-            prompt=self.prompt.strip(),
-            negative_prompt=self.negative_prompt.strip(),
             views_dir=views_dir,
-            poly_budget=self.poly_budget,
-            texture_px=int(self.texture_px),
-            elevation_deg=round(math.degrees(self.elevation), 3),
-            find_elevation=self.find_elevation,
-            cutout=self.cutout,
             device=preferences.device,
             generator=os.environ.get("TETRAVIEW_GENERATOR") or bpy.path.abspath(preferences.generator) or None,
-            seed=self.seed,
-            steps=self.steps,
-            guidance=round(self.guidance, 4),
-            object_size=round(self.object_size, 4),
-            use_examples=self.use_examples,
+            **values_of(self),
         )
 
     def adopt(self, request: GenerateRequest) -> None:
@@ -252,33 +153,11 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         for name in VIEW_NAMES:
             setattr(self, name, request.photos.get(name, ""))
         self.source = "PHOTOS" if request.photos else "PROMPT"
-        for name in (
-            "prompt",
-            "negative_prompt",
-            "steps",
-            "guidance",
-            "object_size",
-            "use_examples",
-            "poly_budget",
-            "seed",
-            "cutout",
-            "find_elevation",
-        ):
-            setattr(self, name, getattr(request, name))
-        self.texture_px = str(request.texture_px)
-        self.elevation = math.radians(request.elevation_deg)
+        adopt_values(self, request)
 
     def views_key(self) -> str:
         """What the views depend on. The same as the strip's: the strip stands for these settings."""
-        photos = self.photos()
-        painting = [
-            self.prompt.strip(), self.negative_prompt.strip(), self.seed, self.steps, round(self.guidance, 4),
-            round(self.object_size, 4), self.use_examples,
-        ]  # fmt: skip
-        return json.dumps(
-            [photos, [self.cutout, self.find_elevation] if photos else "", painting if len(photos) < len(VIEW_NAMES) else ""],
-            sort_keys=True,
-        )
+        return GenerateRequest(photos=self.photos(), output_dir="", **values_of(self)).views_key()
 
     def strip_is_current(self) -> bool:
         """Whether the mesh is made from the strip as it is; else its views that are not locked are made anew first.
@@ -287,6 +166,8 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         """
         return bool(self.strip.folder) and (self.strip.key == self.views_key() or len(self.strip.locked()) == len(VIEW_NAMES))
 
+
+TETRAVIEW_PG_settings.__annotations__ |= properties_of()  # Blender reads the annotations when the class is registered
 
 CLASSES = (TETRAVIEW_PG_strip, TETRAVIEW_PG_settings, TETRAVIEW_PG_status)
 

@@ -114,7 +114,7 @@ def current_run():
 
 
 def set_run(run) -> None:
-    """Declare the job that runs now (None: none)."""
+    """Declare the job that runs now, or None."""
     _state.run = run
 
 

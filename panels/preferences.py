@@ -3,7 +3,7 @@
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from ..operators.properties import addon_id, engine_changed
+from ..operators.properties import DEVICE_ITEMS, addon_id, engine_changed
 from .job import draw_error, draw_job
 from .text import draw_wrapped
 
@@ -14,12 +14,7 @@ class TETRAVIEW_AP_preferences(bpy.types.AddonPreferences):
     device: EnumProperty(
         name="Device",
         description="What the engine computes with",
-        items=(
-            ("auto", "Automatic", "The graphics card if the engine can use it, else the processor"),
-            ("cpu", "Processor", "Works everywhere"),
-            ("cuda", "NVIDIA (CUDA)", "An NVIDIA graphics card"),
-            ("mps", "Apple (Metal)", "The graphics of an Apple computer"),
-        ),
+        items=DEVICE_ITEMS,
     )
     variant: EnumProperty(
         name="Build",

@@ -1,6 +1,6 @@
 """The lower half of the panel: what kind of mesh, the big button, the result."""
 
-from ..operators.properties import POLY_PRESETS, REQUEST_KEY, VIEW_NAMES
+from ..operators.properties import MESH_ROWS, POLY_PRESETS, REQUEST_KEY, VIEW_NAMES
 from .job import draw_job
 from .source import missing_views
 
@@ -18,11 +18,9 @@ def draw_mesh(layout, context) -> None:
         column = body.column()
         column.enabled = row.enabled
         column.use_property_split, column.use_property_decorate = True, False
-        column.prop(settings, "poly_budget")
-        column.prop(settings, "texture_px")
-        column.prop(settings, "elevation")
-        if settings.source == "PHOTOS":
-            column.prop(settings, "find_elevation")
+        for name in MESH_ROWS:
+            if name != "find_elevation" or settings.source == "PHOTOS":
+                column.prop(settings, name)
         column.prop(settings, "object_name")
 
 

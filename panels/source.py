@@ -4,7 +4,7 @@ import os
 
 import bpy
 
-from ..operators.properties import VIEW_NAMES, icon_of
+from ..operators.properties import PAINTING_ROWS, VIEW_NAMES, icon_of
 
 DICE = os.path.join(os.path.dirname(__file__), "dice.png")
 SLOT_SCALE = 2.6
@@ -72,11 +72,8 @@ def _draw_painting(layout, settings, enabled) -> None:
     column = body.column()
     column.enabled = enabled
     column.use_property_split, column.use_property_decorate = True, False
-    column.prop(settings, "negative_prompt", placeholder="What it must not be")
-    column.prop(settings, "steps")
-    column.prop(settings, "guidance")
-    column.prop(settings, "object_size")
-    column.prop(settings, "use_examples")
+    for name in PAINTING_ROWS:
+        column.prop(settings, name)
     column.prop(settings, "variation_count")
 
 
@@ -85,6 +82,7 @@ def _draw_photos(layout, settings) -> None:
     grid = layout.grid_flow(row_major=True, columns=len(VIEW_NAMES), even_columns=True, even_rows=True, align=True)
     for name in VIEW_NAMES:
         _draw_slot(grid.column(align=True), settings, name)
+    _draw_swap(layout, settings)
     missing = missing_views(settings)
     if missing and len(missing) < len(VIEW_NAMES):
         hint = layout.row()
@@ -95,6 +93,14 @@ def _draw_photos(layout, settings) -> None:
     split = layout.split(factor=0.32)
     split.label(text="Cut-out")
     split.prop(settings, "cutout", text="")
+
+
+def _draw_swap(layout, settings) -> None:
+    """Many turnarounds name the sides the other way round: one button exchanges left and right."""
+    row = layout.row()
+    row.enabled = bool(settings.left or settings.right)
+    button = row.operator("tetraview.swap", text="Swap Left and Right", icon="UV_SYNC_SELECT")
+    button.first, button.second = "left", "right"
 
 
 def _draw_slot(column, settings, name) -> None:

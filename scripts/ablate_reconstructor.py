@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,14 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 from tetraview.engine.cameras import RIG_FOVY_DEG
+from tetraview.engine.imaging.colour import on_white
+from tetraview.engine.imaging.compare import psnr
 from tetraview.engine.job.folder import write_json
 from tetraview.engine.models.registry import STARTER_MODEL
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.reconstructor.encoded import PointSamples
 from tetraview.engine.rendering.volumetric import render_field
 from tetraview.engine.training.batches import BatchConfig
+from tetraview.engine.training.loop import TrainingLoop
 from tetraview.engine.training.losses import LossConfig
-from tetraview.engine.training.reconstructor import TrainConfig, Trainer, batches_forever, on_white
+from tetraview.engine.training.reconstructor import ReconstructorTask, TrainConfig
 from tetraview.engine.training.view_cache import ViewCache
 from tqdm import tqdm
 
@@ -49,9 +51,9 @@ class Variant:
         group: "from nothing" or "from the shipped weights".
         difference: For the table.
         model: Keyword arguments of `Reconstructor`.
-        batch, loss: Of the training.
+        batch, loss: Settings of the training.
         source_weights: As in `TrainConfig`.
-        seed: Of weights, batches and rays.
+        seed: Seed of weights, batches and rays.
         no_view_features: Points read the planes alone.
     """
 
@@ -107,10 +109,10 @@ def without_view_features(model: Reconstructor) -> None:
         found = sample(*arguments)
         return replace(found, views=torch.zeros_like(found.views))
 
-    model.sample = planes_alone  # type: ignore[method-assign]
+    model.sample = planes_alone
 
 
-def train(variant: Variant, cache: ViewCache, steps: int) -> tuple[Reconstructor, float]:
+def train(variant: Variant, cache: ViewCache, steps: int, out: Path) -> tuple[Reconstructor, float]:
     """The averaged model after `steps` steps, and seconds a step."""
     torch.manual_seed(variant.seed)
     fresh = variant.group == NEW
@@ -121,14 +123,13 @@ def train(variant: Variant, cache: ViewCache, steps: int) -> tuple[Reconstructor
         minutes=1e6, max_steps=steps, learning_rate=1e-3 if fresh else 3e-4, warmup_steps=max(1, steps // 10), ema_decay=0.98,
         source_weights=variant.source_weights, seed=variant.seed, batch=variant.batch, loss=variant.loss,
     )  # fmt: skip
-    trainer = Trainer(model, config, torch.device("cpu"))
-    stream = batches_forever(cache, trainer)
+    loop = TrainingLoop(ReconstructorTask(model, config, cache, None, torch.device("cpu")), out)
     for _ in tqdm(range(steps), variant.difference, mininterval=10):
-        trainer.train_step(next(stream))
+        loop.step()
     with torch.no_grad():
-        for parameter, value in zip(model.parameters(), trainer.average, strict=True):
+        for parameter, value in zip(model.parameters(), loop.average.values, strict=True):
             parameter.copy_(value)
-    return model.eval(), trainer.seconds / steps
+    return model.eval(), loop.clock.seconds / steps
 
 
 def measured_objects(validation: ViewCache) -> list[int]:
@@ -145,13 +146,13 @@ def measure(model: Reconstructor, validation: ViewCache) -> dict[str, float]:
         item = validation[index]
         kind = "scans" if validation.meta[index]["scan"] else "others"
         for inputs, label in ((CLEAN, "clean"), (JITTERED, "jittered")):
-            rgba = torch.from_numpy(np.array(item["inputs"][inputs])).permute(0, 3, 1, 2).float() / 255  # type: ignore[call-overload]
+            rgba = torch.from_numpy(np.array(item["inputs"][inputs])).permute(0, 3, 1, 2).float() / 255
             model_field = model.encode(rgba)
             for view in range(VIEWS):
-                truth = on_white(np.asarray(item["targets"][view]))  # type: ignore[call-overload]
-                camera = np.asarray(item["c2w"][view])  # type: ignore[call-overload]
+                truth = on_white(np.asarray(item["targets"][view]))
+                camera = np.asarray(item["c2w"][view])
                 image = on_white(render_field(model_field, camera, RIG_FOVY_DEG, truth.shape[0], samples=48))
-                value = -10 * math.log10(max(1e-6, float(np.square(truth - image).mean())))
+                value = psnr(image, truth)
                 scores.setdefault(label, []).append(value)
                 if inputs == CLEAN:
                     scores.setdefault(kind, []).append(value)
@@ -194,7 +195,7 @@ def main() -> None:
         if kept.exists():
             continue
         started = time.perf_counter()
-        model, seconds = train(VARIANTS[name], cache, args.steps)
+        model, seconds = train(VARIANTS[name], cache, args.steps, args.out / name)
         figures = measure(model, validation) | {"seconds_a_step": seconds, "seconds": time.perf_counter() - started}
         write_json(kept, figures)
         print(name, figures, flush=True)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDON = "bl_ext.user_default.tetraview"
@@ -201,7 +202,7 @@ def write_strip(paths: list[str], target: Path) -> None:
     bpy.data.images.remove(strip)
 
 
-def render_preview(obj, path: Path) -> None:
+def render_preview(obj: Any, path: Path) -> None:
     """One picture by Cycles, three quarters from the front, on a ground that takes the shadow."""
     import importlib
 

@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-examples", action="store_true", help="start from blobs")
     args = parser.parse_args()
-    models, groups = ModelCache(), {}
+    models = ModelCache()
+    groups: dict[str, list[Image.Image]] = {}
     for name, prompts in json.loads(args.prompts.read_text()).items():
         groups[name] = []
         for prompt in prompts:

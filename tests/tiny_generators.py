@@ -104,7 +104,7 @@ def random_text_encoder(vocab_size: int, **sizes: int) -> StarterTextEncoder:
 
     Args:
         vocab_size: Rows of the table.
-        sizes: Of `StarterTextEncoder`.
+        sizes: Sizes of the `StarterTextEncoder`.
     """
     encoder = StarterTextEncoder(vocab_size=vocab_size, **sizes)
     values, scale = quantise_rows(torch.randn(encoder.table.values.shape))

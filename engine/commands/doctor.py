@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 only if `generate` and `reconstruct` can run."""
-    lines, problems = [f"tetraview {__version__}, Python {platform.python_version()}, {platform.platform()}"], []
+    lines = [f"tetraview {__version__}, Python {platform.python_version()}, {platform.platform()}"]
+    problems: list[str] = []
     missing = _packages(lines, problems)
     _environment(lines)
     if "torch" not in missing:

@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate; prints where the result is."""
     photos = named_photos(args)
-    if not args.prompt.strip() and not photos and not args.views:
+    if not args.prompt.strip() and not photos and not args.views_dir:
         args.parser.error("write a prompt, or give photos, or --views")
     return run_request(build_request(args, photos, args.prompt), args)

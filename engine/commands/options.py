@@ -1,26 +1,21 @@
-"""What `generate` and `reconstruct` have in common: their options, and the request these ask for."""
+"""What `generate` and `reconstruct` have in common: their options, and the request these ask for.
+
+The options of most fields follow from the fields' descriptions; written by hand are those that set several fields, or none.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import InvalidRequestError
 from ..job.folder import default_home, new_job_folder
-from ..types import (
-    GUIDANCE_RANGE,
-    OBJECT_SIZE_RANGE,
-    PHASES,
-    POLY_BUDGET_RANGE,
-    STEPS_RANGE,
-    TEXTURE_SIZES_PX,
-    VIEW_NAMES,
-    GenerateRequest,
-)
+from ..request_fields import RequestField, listed, plain_type, request_fields
+from ..types import PHASES, VIEW_NAMES, GenerateRequest
 
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm")
-DEFAULTS = GenerateRequest({}, "")
 ORBIT_FRAMES = 24
 
 
@@ -30,78 +25,40 @@ def add_photo_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(f"--{name}", metavar="PHOTO", help=f"the photo of the {name} view")
 
 
-def add_strip_options(parser: argparse.ArgumentParser) -> None:
+def add_field_options(group: argparse._ArgumentGroup, name: str, request_type: type = GenerateRequest) -> None:
+    """An option for each field of a request whose description names this group; it is stored under the field's name."""
+    for field in request_fields(request_type):
+        if field.description.group == name:
+            group.add_argument(_flag(field), dest=field.name, default=field.default, help=_help(field), **_conversion(field))
+
+
+def add_strip_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
     """Where the four views come from, if they are there already, and what is changed in them."""
-    strip = parser.add_argument_group("views of an earlier run")
-    strip.add_argument("--views", metavar="DIR", help="start from these framed views (a `views` folder), taken as they are")
-    strip.add_argument("--repaint", type=_names, default=(), metavar="NAMES", help="paint these again, such as left,back")
-    strip.add_argument("--flip", type=_names, default=(), metavar="NAMES", help="mirror these left to right")
+    add_field_options(parser.add_argument_group("views of an earlier run"), "strip", request_type)
 
 
-def add_painting_options(parser: argparse.ArgumentParser) -> None:
+def add_painting_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
     """How the views that no photo shows are painted."""
-    painting = parser.add_argument_group("painting")
-    painting.add_argument("--negative", default="", metavar="TEXT", help="what the object must not be")
-    painting.add_argument(
-        "--seed", type=int, default=DEFAULTS.seed, metavar="N", help="another seed paints another object (default 0)"
-    )
-    painting.add_argument(
-        "--steps", type=int, default=DEFAULTS.steps, metavar="N",
-        help=f"runs of the denoiser, {_span(STEPS_RANGE)} (default {DEFAULTS.steps})",
-    )  # fmt: skip
-    painting.add_argument(
-        "--guidance", type=float, default=DEFAULTS.guidance, metavar="X",
-        help=f"how strongly the prompt is followed, {_span(GUIDANCE_RANGE)} (default {DEFAULTS.guidance:g})",
-    )  # fmt: skip
-    painting.add_argument(
-        "--object-size", type=float, default=DEFAULTS.object_size, metavar="X",
-        help=f"how large it begins, as a share of a view, {_span(OBJECT_SIZE_RANGE)} (default {DEFAULTS.object_size:g})",
-    )  # fmt: skip
-    painting.add_argument("--no-examples", action="store_true", help="never begin from a stored example")
-    painting.add_argument("--generator", metavar="DIR", help="folder of the four-view generator (default: the starter's)")
+    add_field_options(parser.add_argument_group("painting"), "painting", request_type)
 
 
-def add_result_options(parser: argparse.ArgumentParser) -> None:
+def add_result_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
     """What is made, where, and on which device."""
     result = parser.add_argument_group("result")
     result.add_argument(
         "-o", "--output", metavar="DIR",
         help="receives asset.glb, views/*.png, request.json, timings.json (default: a new job in the engine's home)",
     )  # fmt: skip
-    result.add_argument(
-        "--poly-budget", type=int, default=DEFAULTS.poly_budget, metavar="N",
-        help=f"never more triangles than this, {_span(POLY_BUDGET_RANGE)} (default {DEFAULTS.poly_budget})",
-    )  # fmt: skip
-    result.add_argument(
-        "--texture", type=int, default=DEFAULTS.texture_px, choices=TEXTURE_SIZES_PX, metavar="PX",
-        help=f"side of the texture: {', '.join(map(str, TEXTURE_SIZES_PX))} (default {DEFAULTS.texture_px})",
-    )  # fmt: skip
     result.add_argument("--orbit", action="store_true", help="also orbit.gif and orbit.webp, rendered before there is a mesh")
     result.add_argument(
         "--orbit-frames", type=int, default=ORBIT_FRAMES, metavar="N", help=f"frames of these (default {ORBIT_FRAMES})"
     )
-    result.add_argument(
-        "--orbit-px", type=int, default=DEFAULTS.orbit_px, metavar="PX", help=f"side of a frame (default {DEFAULTS.orbit_px})"
-    )
+    add_field_options(result, "result", request_type)
     stop = result.add_mutually_exclusive_group()
     stop.add_argument("--views-only", dest="stop_after", action="store_const", const="views", help="end with the four views")
     stop.add_argument("--stop-after", choices=PHASES, metavar="PHASE", help=f"end early, after one of: {', '.join(PHASES)}")
     how = parser.add_argument_group("how")
-    how.add_argument(
-        "--elevation", type=float, default=DEFAULTS.elevation_deg, metavar="DEG",
-        help=f"how far above the object's middle the camera stood, degrees (default {DEFAULTS.elevation_deg:g})",
-    )  # fmt: skip
-    how.add_argument(
-        "--find-elevation", action="store_true",
-        help="with four photos: find that elevation, beginning from the stated one",
-    )  # fmt: skip
-    how.add_argument(
-        "--cutout", choices=("auto", "alpha", "plain", "birefnet"), default=DEFAULTS.cutout,
-        help="how the object is cut out: by the photo's transparency, from a plain background, by BiRefNet (default auto: "
-        "what fits, and the starter's own network where the background is busy)",
-    )  # fmt: skip
-    how.add_argument("--device", default=DEFAULTS.device, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default auto)")
-    how.add_argument("--model", metavar="DIR", help="folder of reconstructor weights (default: the starter weights)")
+    add_field_options(how, "how", request_type)
     how.add_argument("--events", choices=("json",), help="write each event as one JSON object a line on stdout")
 
 
@@ -110,39 +67,28 @@ def named_photos(args: argparse.Namespace) -> dict[str, str]:
     return {name: getattr(args, name) for name in VIEW_NAMES if getattr(args, name)}
 
 
-def build_request(args: argparse.Namespace, photos: Mapping[str, str], prompt: str) -> GenerateRequest:
+def build_request(
+    args: argparse.Namespace, photos: Mapping[str, str], prompt: str, request_type: type[GenerateRequest] = GenerateRequest
+) -> GenerateRequest:
     """The request that the common options ask for.
 
     Args:
         args: The parsed arguments; without `--output` a new job folder is made.
         photos: Path of the photo of each view; with `--views` they replace its views.
         prompt: What the object is.
+        request_type: Class of the request.
     """
     output = Path(args.output).absolute() if args.output else new_job_folder(default_home(), _label(photos, prompt))
-    return GenerateRequest(
+    values: dict[str, Any] = {
+        field.name: getattr(args, field.name) for field in request_fields(request_type) if field.description.group
+    }
+    return request_type(
         photos={name: str(Path(path).absolute()) for name, path in photos.items()},
         output_dir=str(output),
         prompt=prompt,
-        negative_prompt=args.negative,
-        views_dir=str(Path(args.views).absolute()) if args.views else None,
-        repaint=args.repaint,
-        flip=args.flip,
-        replace=tuple(photos) if args.views else (),
-        poly_budget=args.poly_budget,
-        texture_px=args.texture,
-        elevation_deg=args.elevation,
-        find_elevation=args.find_elevation,
-        cutout=args.cutout,
-        device=args.device,
-        model=str(Path(args.model).absolute()) if args.model else None,
-        generator=str(Path(args.generator).absolute()) if args.generator else None,
-        seed=args.seed,
-        steps=args.steps,
-        guidance=args.guidance,
-        object_size=args.object_size,
-        use_examples=not args.no_examples,
+        replace=tuple(photos) if values["views_dir"] else (),
         orbit_frames=args.orbit_frames if args.orbit else 0,
-        orbit_px=args.orbit_px,
+        **values,
     )
 
 
@@ -176,8 +122,44 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in VIEW_NAMES if name in names)
 
 
-def _span(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:g} to {bounds[1]:g}"
+def _folder(text: str) -> str | None:
+    """The absolute path of a folder; None if none is given."""
+    return str(Path(text).absolute()) if text else None
+
+
+def _flag(field: RequestField) -> str:
+    return field.description.option or "--" + field.name.replace("_", "-")
+
+
+def _conversion(field: RequestField) -> dict[str, Any]:
+    """How `argparse` turns the option's text into the field's value."""
+    description, kind = field.description, plain_type(field.type)
+    if kind is bool:
+        return {"action": "store_false" if field.default else "store_true"}
+    if kind == tuple[str, ...]:
+        return {"type": _names, "metavar": "NAMES"}
+    if description.unit == "folder":
+        return {"type": _folder, "metavar": description.metavar or "DIR"}
+    metavar = description.metavar or {"px": "PX", "deg": "DEG"}.get(description.unit) or {int: "N", float: "X"}.get(kind, "TEXT")
+    if description.choices and not description.numbered:
+        values = tuple(choice.value for choice in description.choices)
+        return {"type": kind, "choices": values, "metavar": None if kind is str else metavar}
+    return {"type": kind, "metavar": metavar}
+
+
+def _help(field: RequestField) -> str:
+    """The option's help: the description, what is accepted, and the default."""
+    description, kind = field.description, plain_type(field.type)
+    text = description.option_help or description.help
+    text = text[0].lower() + text[1:]
+    if description.bounds is not None:
+        text += f"; {description.bounds[0]:g} to {description.bounds[1]:g}"
+    elif description.choices and (kind is int or description.numbered):
+        numbered = [f"{choice.value}" for choice in description.choices]
+        text += f"; {listed(numbered, 'or')}" + (", with a number as in cuda:1" if description.numbered else "")
+    if kind in (int, float, str) and field.default not in (None, ""):
+        text += f" (default {field.default:g})" if kind is float else f" (default {field.default})"
+    return text.replace("%", "%%")
 
 
 def _label(photos: Mapping[str, str], prompt: str) -> str:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--frames", type=int, default=36, metavar="N", help="frames of one turn (default 36)")
     parser.add_argument("--size", type=int, default=320, metavar="PX", help="side of a frame, pixels (default 320)")
-    parser.add_argument("--elevation", type=float, default=20.0, metavar="DEG", help="of the camera, degrees (default 20)")
+    parser.add_argument("--elevation", type=float, default=20.0, metavar="DEG", help="degrees above the horizon (default 20)")
     parser.add_argument("--seconds", type=float, default=TURN_S, metavar="S", help=f"duration of one turn (default {TURN_S})")
     parser.add_argument("--background", default="white", metavar="COLOUR", help='name, "#rrggbb" or "none" (default white)')
     parser.add_argument("--unlit", action="store_true", help="the bare texture, without light")
@@ -126,7 +126,7 @@ def render_volumetric(
     loaded = ModelCache().get(folder, choose_device(device).name)
     views = read_views(job.views)
     require_no_empty_view(views)
-    field = field_of_views(loaded, views, request.elevation_deg)
+    field = field_of_views(loaded, views, request.rig)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
 

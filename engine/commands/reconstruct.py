@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reconstruct; prints where the result is."""
     named = named_photos(args)
-    if (args.photos and (named or args.views)) or not (args.photos or named or args.views):
+    if (args.photos and (named or args.views_dir)) or not (args.photos or named or args.views_dir):
         args.parser.error("give photos or a folder, or --front, --right, --back or --left, or --views")
     if len(args.photos) not in (0, 1, len(VIEW_NAMES)):
         args.parser.error(f"which views are these {len(args.photos)}? give all four in order, or use --front and its like")

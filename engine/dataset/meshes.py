@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..cameras import FloatArray
 from ..errors import EngineError
-from .colour import linear_to_srgb, srgb_to_linear
+from ..imaging.colour import linear_to_srgb, srgb_to_linear
 from .textured_mesh import TexturedMesh, unit_sphere_transform
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
@@ -61,7 +61,7 @@ def load_mesh_file(path: str | Path, *, normalise: bool = True) -> TexturedMesh:
     except Exception as error:  # trimesh's readers raise whatever their parsers do
         raise EngineError(f"{path} cannot be read as a 3D model ({type(error).__name__}: {error}).") from error
     linear_colours = path.suffix.lower() in (".glb", ".gltf")
-    meshes = []
+    meshes: list[tuple[trimesh.Trimesh, npt.NDArray[np.floating]]] = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         geometry = scene.geometry[name]
@@ -94,7 +94,7 @@ def _factor_of(material: Any) -> FloatArray:
     """Base colour factor, linear RGB 0..1."""
     factor = getattr(material, "baseColorFactor", None)
     if factor is not None:  # trimesh keeps the file's linear numbers as uint8
-        return np.asarray(factor, np.float32)[:3] / (255 if np.asarray(factor).dtype == np.uint8 else 1)
+        return np.asarray(factor, np.float32)[:3] / np.float32(255 if np.asarray(factor).dtype == np.uint8 else 1)
     diffuse = getattr(material, "diffuse", None)
     if diffuse is not None and _image_of(material) is None:  # an OBJ's Kd is sRGB by custom; with a map it is left out
         return srgb_to_linear(np.asarray(diffuse, np.float32)[:3] / 255)
@@ -115,21 +115,21 @@ def _material_image(material: Any) -> Pixels | None:
 
 
 def _single_textured(
-    geometry: trimesh.Trimesh, verts: FloatArray
+    geometry: trimesh.Trimesh, verts: npt.NDArray[np.floating]
 ) -> tuple[FloatArray, npt.NDArray[np.int64], FloatArray, Pixels] | None:
     """The mesh as it is, if it has one image with all uvs inside it."""
     uvs = getattr(geometry.visual, "uv", None)
     image = _material_image(getattr(geometry.visual, "material", None))
     if uvs is None or image is None or len(uvs) != len(verts) or uvs.min() < -1e-6 or uvs.max() > 1 + 1e-6:
         return None
-    return verts, geometry.faces, np.clip(uvs, 0, 1), image
+    return np.asarray(verts, np.float32), geometry.faces, np.clip(uvs, 0, 1), image
 
 
-def _part(geometry: trimesh.Trimesh, verts: FloatArray, linear_colours: bool) -> _Part:
+def _part(geometry: trimesh.Trimesh, verts: npt.NDArray[np.floating], linear_colours: bool) -> _Part:
     """A geometry and its colours, whatever form they have."""
     faces = geometry.faces
     corners = np.asarray(verts, np.float32)[faces]
-    visual = geometry.visual
+    visual: Any = geometry.visual  # of colours, of a texture, or nothing
     material = getattr(visual, "material", None)
     uvs, image = getattr(visual, "uv", None), _material_image(material)
     if uvs is not None and image is not None:

@@ -5,17 +5,21 @@ Only pixels that the projection of a triangle can touch are traced; everything i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import FloatArray, pixel_rays
+from ..cameras import ORTHOGRAPHIC, ORTHOGRAPHIC_HALF_EXTENT, FloatArray, pixel_rays
+from ..imaging.colour import linear_to_srgb, srgb_to_linear
 from ..rendering.embree import EmbreeMesh
-from .colour import linear_to_srgb, srgb_to_linear
 from .lighting import Light, corner_normals
 from .textured_mesh import TexturedMesh
+
+Paint = Callable[[FloatArray, FloatArray], FloatArray]
+"""Takes points float32 [N, 3] and their albedo [N, 3], sRGB 0..255, and returns the albedo to show."""
 
 _MARGIN_PX = 0.01  # added to the projected extents of a triangle against rounding
 
@@ -35,11 +39,11 @@ class RenderedViews:
 
 
 @lru_cache(maxsize=4)
-def _camera_rays(fovy_deg: float, px: int, supersample: int) -> FloatArray:
-    """Unit directions in camera axes, float32 [px * px, s * s, 3], samples of a pixel row-major."""
-    _, directions = pixel_rays(np.eye(4), fovy_deg, px, px, supersample=supersample)
-    tiled = directions.reshape(px, supersample, px, supersample, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(tiled.reshape(px * px, supersample**2, 3))
+def _camera_rays(fovy_deg: float, px: int, supersample: int) -> tuple[FloatArray, FloatArray]:
+    """Origins and unit directions in camera axes, float32 [px * px, s * s, 3] each, samples of a pixel row-major."""
+    rays = pixel_rays(np.eye(4), fovy_deg, px, px, supersample=supersample)
+    tiled = [a.reshape(px, supersample, px, supersample, 3).swapaxes(1, 2).reshape(px * px, supersample**2, 3) for a in rays]
+    return np.ascontiguousarray(tiled[0]), np.ascontiguousarray(tiled[1])
 
 
 def _touched_pixels(
@@ -49,7 +53,10 @@ def _touched_pixels(
     camera = (verts - c2w[:3, 3]) @ c2w[:3, :3]
     if camera[:, 2].max() > -1e-3:
         return np.arange(px * px)
-    scale = -0.5 * px / (np.tan(np.deg2rad(fovy_deg) / 2) * camera[:, 2])
+    if fovy_deg == ORTHOGRAPHIC:
+        scale = np.full(len(camera), 0.5 * px / ORTHOGRAPHIC_HALF_EXTENT, np.float32)
+    else:
+        scale = -0.5 * px / (np.tan(np.deg2rad(fovy_deg) / 2) * camera[:, 2])
     pixels = np.stack([0.5 * px + camera[:, 0] * scale, 0.5 * px - camera[:, 1] * scale])  # [2, V], x and y down
     corners = pixels[:, faces.T]  # [2, 3, F]
     x0, y0 = np.clip(np.floor(corners.min(1) - _MARGIN_PX), 0, px).astype(np.int64)
@@ -95,17 +102,19 @@ class _Albedo:
 
 
 def render_views(
-    mesh: TexturedMesh, c2w: npt.ArrayLike, fovy_deg: float, px: int, supersample: int = 2, shading: Light | None = None
-) -> RenderedViews:
+    mesh: TexturedMesh, c2w: npt.ArrayLike, fovy_deg: float, px: int, supersample: int = 2, shading: Light | None = None,
+    paint: Paint | None = None,
+) -> RenderedViews:  # fmt: skip
     """Render an object from several cameras.
 
     Args:
         mesh: The object; both sides of its faces are seen.
         c2w: [V, 4, 4], see `cameras`.
-        fovy_deg: Vertical field of view, degrees.
+        fovy_deg: Vertical field of view, degrees; 0 for orthographic cameras.
         px: Side of the square images, pixels.
         supersample: Rays per pixel side; samples are averaged in sRGB, as premultiplied colour.
         shading: Light of the scene; None renders the bare albedo.
+        paint: Changes the albedo by where a point lies, before the light; None keeps the texture's.
 
     Returns:
         RenderedViews of V images.
@@ -121,7 +130,7 @@ def render_views(
     normals = corner_normals(mesh.verts, mesh.faces) if shading is not None else None
     samples = supersample**2
     centre_sample = (supersample // 2) * (supersample + 1)
-    grid = _camera_rays(float(fovy_deg), px, supersample)
+    start_grid, grid = _camera_rays(float(fovy_deg), px, supersample)
     rgba = np.zeros((len(cameras), px * px, 4), np.uint8)
     depth = np.full((len(cameras), px * px), np.inf, np.float32)
     for view, camera in enumerate(cameras):
@@ -129,12 +138,13 @@ def render_views(
         if len(pixels) == 0:
             continue
         directions = grid[pixels].reshape(-1, 3) @ camera[:3, :3].T  # [P * s * s, 3]
-        origins = np.empty_like(directions)
-        origins[:] = camera[:3, 3]
+        origins = start_grid[pixels].reshape(-1, 3) @ camera[:3, :3].T + camera[:3, 3]
         hits = scene.first_hits(origins, directions)
         hit = np.flatnonzero(hits.face_index >= 0)
         face_index, weights = hits.face_index[hit], hits.barycentrics[hit]
         colour = albedo(face_index, weights[:, 1], weights[:, 2])  # [H, 3]
+        if paint is not None:
+            colour = paint(origins[hit] + directions[hit] * hits.distance[hit, None], colour)
         if shading is not None and normals is not None and len(hit):
             normal = np.einsum("nk,nkc->nc", weights, normals[face_index])
             normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)

@@ -13,8 +13,8 @@ from ..cameras import RIG_FOVY_DEG, orbit_c2w
 from ..dataset.lighting import Light
 from ..dataset.render import render_views
 from ..dataset.textured_mesh import TexturedMesh
+from ..imaging.colour import on_white
 from ..types import VIEW_NAMES
-from .scoring import on_white
 from .sheet import assemble, fit_text, spread, to_image
 
 PICTURE_PX = 256

@@ -65,6 +65,9 @@ class Lpips(nn.Module):
         net: "alex" or "vgg".
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: str = "alex") -> None:
         super().__init__()
         self._backbone = BACKBONES[net]
@@ -177,4 +180,4 @@ def find_lpips(net: str = "alex", folder: str | Path | None = None) -> LpipsSour
             return LpipsSource(None, f"LPIPS needs {file}, which is in none of: {looked}.", {})
         paths.append(path)
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    return LpipsSource(Lpips.from_files(*paths, net=net), "", hashes)
+    return LpipsSource(Lpips.from_files(paths[0], paths[1], net), "", hashes)

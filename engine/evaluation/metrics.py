@@ -11,30 +11,8 @@ from scipy.spatial import cKDTree
 
 from ..cameras import FloatArray
 
-PSNR_CAP_DB = 60.0
-"""PSNR of equal images, and the most any image gets: below a difference of a quarter of an 8-bit step nothing is measured."""
-
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # the 11 x 11 Gaussian window of the paper
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
-
-
-def _check_images(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> None:
-    if image.shape != truth.shape or image.ndim != 3:
-        raise ValueError(f"expected two images [H, W, C] of one shape, got {image.shape} and {truth.shape}")
-
-
-def psnr(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> float:
-    """Peak signal-to-noise ratio in dB, from the mean squared error over all pixels and channels, at most `PSNR_CAP_DB`.
-
-    Args:
-        image, truth: float [H, W, C], 0..1.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    _check_images(image, truth)
-    error = float(np.mean((image.astype(np.float64) - truth) ** 2))
-    return min(PSNR_CAP_DB, -10 * np.log10(max(error, 10 ** (-PSNR_CAP_DB / 10))))
 
 
 def ssim(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> float:
@@ -47,7 +25,8 @@ def ssim(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> fl
     Raises:
         ValueError: The shapes differ, or the images are smaller than the window.
     """
-    _check_images(image, truth)
+    if image.shape != truth.shape or image.ndim != 3:
+        raise ValueError(f"expected two images [H, W, C] of one shape, got {image.shape} and {truth.shape}")
     if min(image.shape[:2]) < 2 * _SSIM_RADIUS + 1:
         raise ValueError(f"expected at least {2 * _SSIM_RADIUS + 1} px a side, got {image.shape}")
     a, b = image.astype(np.float64), truth.astype(np.float64)

@@ -18,6 +18,8 @@ from PIL import Image
 from ..cameras import RIG_ELEVATION_DEG, FloatArray
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
 from ..job import generate as pipeline
 from ..job.photos_phase import frame_views
 from ..job.views_phase import paint_views
@@ -25,10 +27,9 @@ from ..models.loading import ModelCache
 from ..types import VIEW_NAMES, GenerateRequest
 from .gallery import gallery_tile
 from .lpips import Lpips
-from .metrics import psnr
 from .objects import ObjectRef
 from .report import ROWS
-from .scoring import field_images, input_views, mesh_images, no_surface, on_white, read_asset, score_images, score_surface
+from .scoring import field_images, input_views, mesh_images, no_surface, read_asset, score_images, score_surface
 from .sheet import object_strip
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def reconstruct(
 
     Returns:
         views: The four views it went on from, those that were not shown painted.
-        field: Of the object.
+        field: The object's field.
         mesh: Read back from the exported GLB; the error if a step after the field failed, so that one bad object is
             counted and does not end the run.
     """
@@ -144,11 +145,11 @@ def run_steps(
         with clock.part("mesh"):
             verts, faces = pipeline.extract(job, field_of_object, _ignore)
         with clock.part("simplify"):
-            verts, faces = pipeline.reduce(verts, faces, setup.poly_budget)
+            verts, faces = pipeline.simplify_mesh(verts, faces, setup.poly_budget)
         with clock.part("unwrap"):
             atlas = pipeline.unwrap_mesh(job, verts, faces, setup.texture_px)
         with clock.part("texture"):
-            albedo = pipeline.paint(request, job, field_of_object, atlas, shown, _ignore)
+            albedo = pipeline.bake_texture(request, job, field_of_object, atlas, shown, _ignore)
         with clock.part("asset"):
             pipeline.write_asset(job, atlas, albedo)
         return shown, field_of_object, read_asset(job.glb)

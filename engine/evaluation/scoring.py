@@ -21,9 +21,11 @@ from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, orbit_c2w, ri
 from ..dataset.meshes import load_mesh_file
 from ..dataset.render import render_views
 from ..dataset.textured_mesh import TexturedMesh
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
 from ..types import VIEW_NAMES
 from .lpips import Lpips
-from .metrics import compare_surfaces, psnr, sample_surface, ssim
+from .metrics import compare_surfaces, sample_surface, ssim
 
 NOVEL_AZIMUTHS_DEG: tuple[float, ...] = tuple(22.5 + 45.0 * k for k in range(8))
 NOVEL_ELEVATIONS_DEG: tuple[float, ...] = (0.0, 40.0)
@@ -50,12 +52,6 @@ def input_views(mesh: TexturedMesh, px: int) -> dict[str, npt.NDArray[np.uint8]]
     return dict(zip(VIEW_NAMES, rgba, strict=True))
 
 
-def on_white(rgba: npt.NDArray[np.uint8]) -> FloatArray:
-    """Straight-alpha images uint8 [..., 4] on white: float32 [..., 3], 0..1."""
-    image = rgba.astype(np.float32) / 255
-    return image[..., :3] * image[..., 3:] + (1 - image[..., 3:])
-
-
 def mesh_images(mesh: TexturedMesh, px: int) -> FloatArray:
     """The 16 novel views of a mesh on white, float32 [16, px, px, 3]."""
     return on_white(render_views(mesh, novel_c2w(), RIG_FOVY_DEG, px, SUPERSAMPLE).rgba)
@@ -68,7 +64,7 @@ def field_images(field: Any, px: int) -> FloatArray:
     images = []
     for c2w in novel_c2w():
         rgba = np.clip(np.asarray(render_field(field, c2w, RIG_FOVY_DEG, px), np.float32), 0, 1)
-        images.append(rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:]))
+        images.append(on_white(rgba))
     return np.stack(images)
 
 

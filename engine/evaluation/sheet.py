@@ -14,7 +14,7 @@ from ..job.folder import written_whole
 
 TILE_PX = 112
 SHOWN_VIEWS: tuple[int, ...] = (0, 2, 4, 6, 9, 13)
-"""Of the 16 novel views: four around at elevation 0, two at 40."""
+"""Indices of the novel views shown: four at elevation 0, two at 40."""
 
 _LABEL_PX = 18
 _GAP_PX = 8
@@ -63,10 +63,10 @@ def object_strip(
         strip.paste(to_image(view, input_px), (index % 2 * input_px, _LABEL_PX + index // 2 * input_px))
     for row, (name, images) in enumerate(rows.items()):
         y = _LABEL_PX + row * (TILE_PX + _LABEL_PX)
-        for column, view in enumerate(SHOWN_VIEWS):
+        for column, shown in enumerate(SHOWN_VIEWS):
             x = left + column * TILE_PX
-            strip.paste(to_image(images[view], TILE_PX), (x, y))
-            label = f"{psnr_by_view[name][view]:.1f} dB" if name in psnr_by_view else ""
+            strip.paste(to_image(images[shown], TILE_PX), (x, y))
+            label = f"{psnr_by_view[name][shown]:.1f} dB" if name in psnr_by_view else ""
             label = f"{name} {label}" if column == 0 else label
             draw.text((x + 4, y + TILE_PX + 1), label, _MUTED, font=small)
     return strip

@@ -26,7 +26,7 @@ _BORDER_SDF = -1e-6  # as in `extract`
 
 
 def device_of(field: Field) -> torch.device | None:
-    """The device on which `march_on_device` is the way for a field; None: that of the CPU is."""
+    """The device on which `march_on_device` extracts the field's surface; None if the CPU path should be used."""
     device = torch.device(getattr(field, "device", "cpu"))
     return device if tets.available(device) else None
 
@@ -46,7 +46,7 @@ def march_on_device(
         lattice: The lattice.
         device: Where to work.
         on_progress: Called with the share that is done, 0..1, never falling. It may raise to stop.
-        index_dtype: Of the faces, torch.int32 or torch.int64.
+        index_dtype: Type of the faces, torch.int32 or torch.int64.
 
     Returns:
         The surface, on `device`.

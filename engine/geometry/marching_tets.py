@@ -9,6 +9,7 @@ Deep Marching Tetrahedra, Shen et al. 2021, https://arxiv.org/abs/2111.04276
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,12 @@ IntArray = npt.NDArray[np.int64]
 _PERIODS_AT_ONCE = 16_384  # bounds the memory of a surface that crosses every period
 
 
+@overload
+def marching_tets(
+    grid_verts: torch.Tensor, tets: torch.Tensor, sdf: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def marching_tets(grid_verts: FloatArray, tets: IntArray, sdf: FloatArray) -> tuple[FloatArray, IntArray]: ...
 def marching_tets(
     grid_verts: torch.Tensor | FloatArray, tets: torch.Tensor | IntArray, sdf: torch.Tensor | FloatArray
 ) -> tuple[torch.Tensor, torch.Tensor] | tuple[FloatArray, IntArray]:
@@ -49,7 +56,7 @@ def marching_tets(
         >>> verts.tolist(), faces.tolist()
         ([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]], [[0, 1, 2]])
     """
-    if isinstance(sdf, np.ndarray):
+    if not (isinstance(grid_verts, torch.Tensor) and isinstance(tets, torch.Tensor) and isinstance(sdf, torch.Tensor)):
         verts, faces = marching_tets(torch.as_tensor(grid_verts), torch.as_tensor(tets), torch.as_tensor(sdf))
         return verts.numpy(), faces.numpy()
     if grid_verts.ndim != 2 or grid_verts.shape[1] != 3:

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_FOVY_DEG, rig_c2w
+from ..cameras import Rig
+from ..imaging.colour import on_white
+from ..imaging.compare import psnr
 from ..models.loading import LoadedModel, field_of_views
 from ..types import VIEW_NAMES
 
@@ -17,32 +19,25 @@ UInt8Array = npt.NDArray[np.uint8]
 _PX, _SAMPLES = 40, 40
 
 
-def explained_db(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
+def rerender_psnr(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
     """PSNR, on white, of the four views rendered again from the field that the model sees in them.
 
     Args:
         model: The reconstructor.
-        views: uint8 [S, S, 4] of all four, framed for this elevation.
-        elevation_deg: Of the four cameras.
+        views: uint8 [S, S, 4] of all four, framed for this rig.
+        rig: The four cameras.
     """
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, views, elevation_deg)
-    errors = []
-    for name, camera in zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True):
-        again = np.clip(render_field(field, camera, RIG_FOVY_DEG, _PX, samples=_SAMPLES), 0, 1)
-        errors.append(float(np.mean((_on_white(again) - _on_white(_small(views[name]))) ** 2)))
-    return float(-10 * np.log10(max(np.mean(errors), 1e-6)))
+    field = field_of_views(model, views, rig)
+    again = [np.clip(render_field(field, camera, rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for camera in rig.c2w()]
+    return psnr(on_white(np.stack(again)), on_white(np.stack([_small(views[name]) for name in VIEW_NAMES])))
 
 
 def _small(view: UInt8Array) -> npt.NDArray[np.float32]:
     """A view [S, S, 4] reduced, premultiplied while it is, straight afterwards; 0..1."""
     image = view.astype(np.float32) / 255
     image[..., :3] *= image[..., 3:]
-    image = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
-    image[..., :3] /= np.maximum(image[..., 3:], 1e-3)
-    return image
-
-
-def _on_white(rgba: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], np.float32)
+    small = np.asarray(cv2.resize(image, (_PX, _PX), interpolation=cv2.INTER_AREA), np.float32)
+    small[..., :3] /= np.maximum(small[..., 3:], 1e-3)
+    return small

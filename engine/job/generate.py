@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..cameras import Rig
 from ..errors import EngineError, InvalidRequestError
 from ..models.loading import LoadedModel, ModelCache, field_of_views, require_generator, require_reconstructor
 from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
@@ -24,6 +25,8 @@ from .progress import JobClock, OnProgress, StepRunner
 from .views_phase import paint_views
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..reconstructor import Field
 
 logger = logging.getLogger(__name__)
@@ -90,7 +93,8 @@ def generate(
         yield Progress(phases[0], 0.0, None, device.note)
 
     with job_log(job), remembered(clock, history, setting), StepRunner(clock, use_all_cores) as steps:
-        framed, hashes = FramedViews({}), {}
+        framed = FramedViews({})
+        hashes: dict[str, str] = {}
         # 1 Photos: cut out and framed, or the views that an earlier run left
         if "photos" in phases:
             framed = yield from steps.run(
@@ -130,7 +134,9 @@ def generate(
         if "simplify" not in phases:
             return
         # 6 Simplify
-        verts, faces = yield from steps.run("simplify", "Reducing triangles", lambda _: reduce(verts, faces, request.poly_budget))
+        verts, faces = yield from steps.run(
+            "simplify", "Reducing triangles", lambda _: simplify_mesh(verts, faces, request.poly_budget)
+        )
         if "unwrap" not in phases:
             return
         # 7 UV atlas
@@ -139,7 +145,7 @@ def generate(
             return
         # 8 Texture
         albedo = yield from steps.run(
-            "texture", "Painting the texture", lambda report: paint(request, job, field, atlas, views, report)
+            "texture", "Painting the texture", lambda report: bake_texture(request, job, field, atlas, views, report)
         )
         if "asset" not in phases:
             return
@@ -192,10 +198,10 @@ def begin_job(request: GenerateRequest) -> JobFolder:
 def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
     """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
 
-    def explain(views: Mapping[str, UInt8Array], elevation_deg: float) -> float:
-        from .elevation_score import explained_db
+    def explain(views: Mapping[str, UInt8Array], rig: Rig) -> float:
+        from .elevation_score import rerender_psnr
 
-        return explained_db(models.get(folder, device), views, elevation_deg)
+        return rerender_psnr(models.get(folder, device), views, rig)
 
     return explain
 
@@ -222,12 +228,12 @@ def encode_views(
     model = models.get(folder, device)
     report(0.5)
     try:
-        field = field_of_views(model, views, request.elevation_deg)
+        field = field_of_views(model, views, request.rig)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.5, "The GPU's memory is short: going on with the CPU")
         model = models.get(folder, "cpu")
-        field = field_of_views(model, views, request.elevation_deg)
+        field = field_of_views(model, views, request.rig)
     report(0.9)
     planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
     with written_whole(job.planes) as path:
@@ -241,7 +247,8 @@ def render_orbit(request: GenerateRequest, job: JobFolder, field: Field, report:
     from ..rendering.turntable import compose, turn_c2w, write_turntable
     from ..rendering.volumetric import render_field
 
-    count, images = request.orbit_frames, []
+    count = request.orbit_frames
+    images: list[Image.Image] = []
     for camera in turn_c2w(count, request.elevation_deg):
         report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
         frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
@@ -271,7 +278,7 @@ def extract(job: JobFolder, field: Field, report: OnProgress) -> tuple[npt.NDArr
     return verts, faces
 
 
-def reduce(
+def simplify_mesh(
     verts: npt.NDArray[np.float32], faces: npt.NDArray[np.int32], budget: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Step 6: at most `budget` triangles."""
@@ -290,7 +297,7 @@ def unwrap_mesh(job: JobFolder, verts: npt.NDArray[np.float32], faces: npt.NDArr
     return atlas
 
 
-def paint(
+def bake_texture(
     request: GenerateRequest, job: JobFolder, field: Field, atlas: Any, views: Mapping[str, UInt8Array], report: OnProgress
 ) -> UInt8Array:
     """Step 8: the albedo, uint8 [T, T, 3] sRGB, written to `albedo.png`."""
@@ -298,7 +305,7 @@ def paint(
 
     from ..texturing.texture import paint_texture
 
-    albedo = paint_texture(field, atlas, views, request.elevation_deg, request.texture_px, on_progress=report)
+    albedo = paint_texture(field, atlas, views, request.rig, request.texture_px, on_progress=report)
     with written_whole(job.albedo) as path:
         Image.fromarray(albedo).save(path, compress_level=3)
     return albedo

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..cameras import Rig
 from ..errors import PhotoError
 from ..types import VIEW_NAMES, GenerateRequest
 from .folder import JobFolder, write_json, written_whole
 from .progress import OnProgress
 
 UInt8Array = npt.NDArray[np.uint8]
-Explain = Callable[[Mapping[str, UInt8Array], float], float]
+Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
 """See `photos.intake.Explain`, which would bring in OpenCV."""
 
 VIEW_PX = 512
 """Side of a framed view; views that start from an earlier run's keep their size."""
 
-_NOTHING_SEEN = "Nothing is to be seen in the {} view: paint it again, or choose a photo for it."
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FramedViews:
         images: uint8 [px, px, 4] RGBA, straight alpha, keyed by name; those still to be painted are missing.
         px: Their side.
         warnings: Sentences for the artist.
-        elevation_deg: Elevation of their cameras where it was found; None: as the request says.
+        elevation_deg: Elevation of their cameras if it was found; None if the request's applies.
     """
 
     images: Mapping[str, UInt8Array]
@@ -59,7 +59,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
     from ..photos.intake import prepare_views
 
     prepared = prepare_views(
-        request.photos, cutout=request.cutout, view_px=VIEW_PX, elevation_deg=request.elevation_deg, on_progress=report,
+        request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
         explain=explain if request.find_elevation else None,
     )  # fmt: skip
     for name, image in prepared.images.items():
@@ -96,7 +96,7 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
         photos = {name: request.photos[name] for name in request.replace}
         prepared = prepare_views(
             photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report,
-            elevation_deg=request.elevation_deg if elevation_deg is None else elevation_deg,
+            rig=request.rig if elevation_deg is None else replace(request.rig, elevation_deg=elevation_deg),
         )  # fmt: skip
         warnings = prepared.warnings
         images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
@@ -134,7 +134,7 @@ def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UIn
 
     Args:
         folder: Holds a PNG of each.
-        names: Those to read; the others may be missing.
+        names: Views to read; the others may be missing.
 
     Raises:
         PhotoError: One is missing, no image, not square, without alpha, or not of the size of the others.
@@ -168,11 +168,17 @@ def empty_views(views: Mapping[str, UInt8Array]) -> list[str]:
 
 def warnings_of_empty(views: Mapping[str, UInt8Array]) -> tuple[str, ...]:
     """A sentence for the artist for each view that shows nothing."""
-    return tuple(_NOTHING_SEEN.format(name) for name in empty_views(views))
+    return tuple(_empty_sentence([name]) for name in empty_views(views))
 
 
 def require_no_empty_view(views: Mapping[str, UInt8Array]) -> None:
-    """Raise `PhotoError`, in one sentence, if a view shows nothing: no solid can be made of it."""
+    """Raise `PhotoError`, in one sentence, if a view shows nothing: no mesh can be made of it."""
     empty = empty_views(views)
     if empty:
-        raise PhotoError(_NOTHING_SEEN.format(" and ".join(empty)))
+        raise PhotoError(_empty_sentence(empty))
+
+
+def _empty_sentence(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"The {names[0]} view is empty: paint it again, or choose a photo for it."
+    return f"The {', '.join(names[:-1])} and {names[-1]} views are empty: paint them again, or choose photos for them."

@@ -30,7 +30,7 @@ BLOB_STRENGTH = 0.9
 """How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
 
 LOADING_SHARE = 0.4
-"""Of the phase, where the generator is not in memory yet."""
+"""Share of the phase that loading the generator takes if it is not in memory yet."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _paint_on(
     generator = models.get_generator(folder, device)
     pipeline = generator.pipeline
     known = {name: resized(image, pipeline.view_px) for name, image in framed.images.items()}
-    start = start_of(request, generator, known)
+    start = choose_start(request, generator, known)
 
     def after_step(_: Any, step: int, timestep: Any, tensors: Mapping[str, Any]) -> None:
         share = ready + (1 - ready) * (step + 1) / (request.steps + 1)
@@ -124,7 +124,7 @@ def _paint_on(
     return generator, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
 
 
-def start_of(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
+def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
     """The stored example that looks most like the known views, or else whose caption is nearest to the prompt, if one is near
     enough; the blobs if none is.
 

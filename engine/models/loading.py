@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..cameras import Rig
 from ..errors import WeightsError
 from ..types import VIEW_NAMES
 from .registry import WEIGHTS_FILE, check_shipped
@@ -182,13 +183,20 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 
 
-def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], elevation_deg: float) -> Field:
-    """The field that the model sees in framed views, uint8 [S, S, 4] RGBA keyed by name."""
+def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> Field:
+    """The field that the model sees in framed views.
+
+    Args:
+        model: The reconstructor.
+        views: uint8 [S, S, 4] RGBA of one to four views, keyed by name; those that are missing are unknown to the model.
+        rig: The cameras that they were seen from.
+    """
     import torch
 
-    stacked = np.stack([views[name] for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
+    blank = np.zeros_like(next(iter(views.values())))
+    stacked = np.stack([views.get(name, blank) for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
     images = torch.from_numpy(stacked.astype(np.float32) / 255).to(model.device)
-    return model.reconstructor.encode(images, elevation_deg)
+    return model.reconstructor.encode(images, rig, [name in views for name in VIEW_NAMES])
 
 
 def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ STARTER_GENERATOR = STARTER_WEIGHTS / "generator"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 REGISTRY_FILE = "registry.json"
 SUFFIXES = (".safetensors", ".json", ".txt")
-"""Of what a model is read from."""
+"""Suffixes of the files that a model is read from."""
 
 
 @dataclass(frozen=True)

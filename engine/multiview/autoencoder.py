@@ -24,8 +24,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]."""
@@ -36,11 +36,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Images to latents an eighth as large in each direction, and back.
 
     Args:
-        in_channels: Of the image: 4 for colour on white and alpha.
-        latent_channels: Of the latents.
+        in_channels: Channels of the image: 4 for colour on white and alpha.
+        latent_channels: Channels of the latents.
         fine, coarse: Channels at a quarter and at an eighth of the resolution; the last step, at half of it, has `fine * 3 // 8`.
         encoder_blocks, decoder_blocks: Residual blocks at a quarter and at an eighth of the resolution.
-        scaling_factor, shift_factor, force_upcast: As of diffusers' autoencoders.
+        scaling_factor, shift_factor, force_upcast: As in diffusers' autoencoders.
 
     Pixel shuffling: Shi et al. 2016, https://arxiv.org/abs/1609.05158
     """
@@ -133,4 +133,4 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def forward(self, sample: Tensor) -> Tensor:
         """There and back."""
-        return self.decode(self.encode(sample).latents).sample  # type: ignore[no-any-return]
+        return self.decode(self.encode(sample).latents).sample

@@ -54,7 +54,7 @@ def cell_mask(paint: Sequence[bool], size: int) -> Tensor:
     """Which cells of a grid are to be painted.
 
     Args:
-        paint: Four flags in the order of `VIEW_NAMES`; True where the view is to be painted, False where it is known.
+        paint: Four flags in the order of `VIEW_NAMES`; True for a view to paint, False for a known one.
         size: Side of the grid, pixels or latent pixels; even.
 
     Returns:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRequestError
+from ..imaging.colour import over_white
 from ..types import VIEW_NAMES
 from .grid import grid_to_views, views_to_grid
 
@@ -95,7 +96,7 @@ def views_to_image(views: UInt8Array, channels: int) -> Tensor:
     """
     rgba = torch.from_numpy(np.array(views)).permute(0, 3, 1, 2).float() / 255  # [4, 4, S, S]
     alpha = rgba[:, 3:]
-    image = torch.cat([rgba[:, :3] * alpha + (1 - alpha), alpha], 1)[:, :channels]
+    image = torch.cat([over_white(rgba[:, :3], alpha), alpha], 1)[:, :channels]
     return (views_to_grid(image) * 2 - 1)[None]
 
 
@@ -129,8 +130,8 @@ def keep_detail(start: Tensor, through: Tensor, painted: Tensor) -> Tensor:
 
     Args:
         start: float32 [1, 3 or 4, H, H] in -1..1.
-        through: Of the same shape: the start image, encoded and decoded.
-        painted: Of the same shape: what the painted latents decode to.
+        through: The start image, encoded and decoded; the same shape.
+        painted: The painted latents, decoded; the same shape.
 
     Returns:
         float32 of the same shape.

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..imaging.colour import linear_to_srgb, srgb_to_linear
+
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
 
@@ -97,8 +99,7 @@ def _gains(chroma: Float64Array, shift: Float64Array, exposure: float) -> Float6
 def _multiplied(rgba: UInt8Array, gains: Float64Array) -> UInt8Array:
     """A cut-out in other light."""
     levels = _linear(np.arange(256, dtype=np.uint8)) * gains[:, None]  # [3, 256]
-    encoded = np.where(levels <= 0.0031308, 12.92 * levels, 1.055 * np.maximum(levels, 1e-9) ** (1 / 2.4) - 0.055)
-    table = (encoded.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    table = (linear_to_srgb(levels) * 255 + 0.5).astype(np.uint8)
     return np.dstack([*(table[channel][rgba[..., channel]] for channel in range(3)), rgba[..., 3]])
 
 
@@ -131,8 +132,7 @@ def _subject(cutout: UInt8Array) -> Float64Array:
 
 
 def _linear(srgb: UInt8Array) -> Float64Array:
-    values = srgb.astype(np.float64) / 255
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.asarray(srgb_to_linear(srgb.astype(np.float64) / 255), np.float64)
 
 
 def _chroma(linear: Float64Array) -> Float64Array:
@@ -166,7 +166,8 @@ def _agreement(subjects: list[Float64Array], shift: Float64Array) -> float:
     edges = np.linspace(-3, 3, 76)
     histograms = []
     for subject, move in zip(subjects, shift, strict=True):
-        counts = np.histogram2d(*(subject + move).clip(-2.99, 2.99).T, bins=(edges, edges))[0]
+        across, along = (subject + move).clip(-2.99, 2.99).T
+        counts = np.histogram2d(across, along, bins=(edges, edges))[0]
         smooth = cv2.GaussianBlur(counts, (0, 0), 1.5).ravel()
         histograms.append(smooth / max(float(np.linalg.norm(smooth)), 1e-9))
     pairs = np.stack(histograms) @ np.stack(histograms).T

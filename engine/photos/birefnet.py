@@ -41,8 +41,10 @@ def find_birefnet() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(REPOSITORY, "config.json")
-    folder = Path(config).parent if isinstance(config, str) else None
-    return folder if folder is not None and _is_complete(folder) else None
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if _is_complete(folder) else None
 
 
 def _is_complete(folder: Path) -> bool:

@@ -15,39 +15,39 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_DISTANCE, RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, pixel_rays, project, rig_c2w
+from ..cameras import CANONICAL_RIG, FloatArray, Rig, pixel_rays, project
 from ..types import VIEW_NAMES
 
 _GRID_PX = 56
 _DEPTH_SAMPLES = 72
 
 
-def coherence(alphas: Mapping[str, npt.NDArray[np.uint8]], elevation_deg: float = RIG_ELEVATION_DEG) -> dict[str, float]:
+def coherence(alphas: Mapping[str, npt.NDArray[np.uint8]], rig: Rig = CANONICAL_RIG) -> dict[str, float]:
     """Share of each silhouette that the visual hull of all given ones covers.
 
     Args:
-        alphas: uint8 [N, N] of each view that is there, framed as the canonical rig sees it.
-        elevation_deg: Elevation of the four cameras.
+        alphas: uint8 [N, N] of each view that is there, framed as the rig sees it.
+        rig: The four cameras.
 
     Returns:
         0..1 for each view; 1 for true silhouettes of one object, up to the coarse grid it is measured on.
     """
     soft = {name: cv2.resize(alpha, (_GRID_PX, _GRID_PX), interpolation=cv2.INTER_AREA) for name, alpha in alphas.items()}
     tolerant = {name: cv2.dilate(view, np.ones((3, 3), np.uint8)) > 64 for name, view in soft.items()}  # half a pixel of slack
-    cameras = dict(zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True))
-    depths = np.linspace(RIG_DISTANCE - 1.1, RIG_DISTANCE + 1.1, _DEPTH_SAMPLES, dtype=np.float32)
+    cameras = dict(zip(VIEW_NAMES, rig.c2w(), strict=True))
+    depths = np.linspace(rig.distance - 1.1, rig.distance + 1.1, _DEPTH_SAMPLES, dtype=np.float32)
     result = {}
     for name in soft:
         inside = soft[name] > 128
         if not inside.any():
             result[name] = 0.0
             continue
-        origins, directions = pixel_rays(cameras[name], RIG_FOVY_DEG, _GRID_PX, _GRID_PX)
+        origins, directions = pixel_rays(cameras[name], rig.fovy_deg, _GRID_PX, _GRID_PX)
         points = origins[inside, None] + directions[inside, None] * depths[:, None]  # [n, depths, 3]
         hull = np.ones(points.shape[:2], bool)
         for other in soft:
             if other != name:
-                seen = project(points.reshape(-1, 3), cameras[other], RIG_FOVY_DEG)
+                seen = project(points.reshape(-1, 3), cameras[other], rig.fovy_deg)
                 hull &= _look_up(tolerant[other], seen).reshape(hull.shape)
         result[name] = float(hull.any(1).mean())
     return result

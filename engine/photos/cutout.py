@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import PhotoError, WeightsError
+from ..imaging.colour import bytes_on_white
 from .birefnet import find_birefnet, segment_birefnet
 from .edges import soft_cut
 from .plain import PlainCut, segment_plain
@@ -87,7 +88,7 @@ def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "T
         return Cutout(rgba, "alpha")
     if method == "alpha":
         raise PhotoError(f"{name} has no transparent background: choose another cut-out method, or save it with transparency.")
-    rgb = _on_white(rgba)
+    rgb = bytes_on_white(rgba)
     if method == "plain":
         return _plain(rgb, segment_plain(rgb))
     folder = find_birefnet()
@@ -141,11 +142,3 @@ def _plain(rgb: UInt8Array, found: PlainCut) -> Cutout:
 def _starter(rgb: UInt8Array, found: StarterCut, border_spread: float) -> Cutout:
     coverage = soft_cut(rgb, found.mask.astype(np.float32))
     return Cutout(coverage, "starter", border_spread, found.confidence >= SURE, confidence=found.confidence)
-
-
-def _on_white(rgba: UInt8Array) -> UInt8Array:
-    alpha = rgba[..., 3:].astype(np.uint16)
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    mixed = (rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    return mixed.astype(np.uint8)

@@ -22,8 +22,8 @@ class _Block(nn.Module):
         self.norm = nn.GroupNorm(8, channels) if normalised else nn.Identity()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)  # every block starts as the identity
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():  # every block starts as the identity
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
@@ -50,7 +50,7 @@ class CutoutNetwork(ModelMixin, ConfigMixin):
 
     Args:
         input_px: Side of the square it is trained on; a multiple of 2 to the number of levels.
-        channels: Of each level, from half the input's resolution downward.
+        channels: Channels of each level, from half the input's resolution downward.
         normalised_levels: How many of the coarsest levels have group normalisation.
     """
 

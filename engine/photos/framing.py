@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, project, rig_c2w
+from ..cameras import CANONICAL_RIG, Rig, project
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .coherence import coherence
@@ -101,14 +101,14 @@ def without_specks(rgba: UInt8Array) -> UInt8Array:
 
 
 def frame_views(
-    cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, elevation_deg: float = RIG_ELEVATION_DEG
+    cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG
 ) -> dict[str, UInt8Array]:
     """Bring cut-outs to one frame.
 
     Args:
         cutouts: uint8 [H, W, 4] of one to four views, straight alpha; sizes may differ.
         view_px: Side of the square result.
-        elevation_deg: Elevation the photos were taken at.
+        rig: The cameras that took the photos.
 
     Returns:
         uint8 [view_px, view_px, 4] of each view that was given, straight alpha.
@@ -120,14 +120,14 @@ def frame_views(
     if not cutouts:
         raise ValueError(f"expected cut-outs of some of {VIEW_NAMES}, got none")
     boxes = _boxes(cutouts)
-    if is_rig(cutouts, elevation_deg):
+    if is_rig(cutouts, rig):
         return {name: resized(cutouts[name], view_px) for name in boxes}
-    placements = _best_placements(cutouts, boxes, elevation_deg)
+    placements = _best_placements(cutouts, boxes, rig)
     return {name: _placed(cutouts[name], boxes[name], placements[name], view_px) for name in boxes}
 
 
 def frame_beside(
-    cutouts: Mapping[str, UInt8Array], framed: Mapping[str, UInt8Array], *, elevation_deg: float = RIG_ELEVATION_DEG
+    cutouts: Mapping[str, UInt8Array], framed: Mapping[str, UInt8Array], *, rig: Rig = CANONICAL_RIG
 ) -> dict[str, UInt8Array]:
     """Bring cut-outs to the frame that other views of the object have already.
 
@@ -136,7 +136,7 @@ def frame_beside(
     Args:
         cutouts: uint8 [H, W, 4], straight alpha, keyed by name.
         framed: uint8 [N, N, 4] of other views; empty ones tell nothing.
-        elevation_deg: Elevation of all of them.
+        rig: The cameras of all of them.
 
     Returns:
         uint8 [N, N, 4] of each cut-out.
@@ -152,14 +152,14 @@ def frame_beside(
     result = {}
     for name, box in _boxes(cutouts).items():
         same_size = resized(cutouts[name], view_px) if cutouts[name].shape[0] == cutouts[name].shape[1] else None
-        if same_size is not None and is_rig({**seen, name: same_size}, elevation_deg):
+        if same_size is not None and is_rig({**seen, name: same_size}, rig):
             result[name] = same_size
         else:
             result[name] = _placed(cutouts[name], box, _placement_beside(name, box, _boxes(seen), view_px), view_px)
     return result
 
 
-def is_rig(cutouts: Mapping[str, UInt8Array], elevation_deg: float = RIG_ELEVATION_DEG) -> bool:
+def is_rig(cutouts: Mapping[str, UInt8Array], rig: Rig = CANONICAL_RIG) -> bool:
     """Whether cut-outs are already framed: square, of one size, within the unit sphere's outline, and coherent.
 
     Fewer than four say less about each other; they must also lie where nearly all renders of the rig do.
@@ -172,7 +172,7 @@ def is_rig(cutouts: Mapping[str, UInt8Array], elevation_deg: float = RIG_ELEVATI
         return False
     if len(cutouts) < len(VIEW_NAMES) and not all(_lies_as_rendered(view) for view in cutouts.values()):
         return False
-    return min(coherence({name: view[..., 3] for name, view in cutouts.items()}, elevation_deg).values()) >= _RIG_COHERENCE
+    return min(coherence({name: view[..., 3] for name, view in cutouts.items()}, rig).values()) >= _RIG_COHERENCE
 
 
 def resized(rgba: UInt8Array, px: int) -> UInt8Array:
@@ -225,19 +225,19 @@ def _reach(rgba: UInt8Array) -> float:
     return float(np.hypot(rows + 0.5 - half, columns + 0.5 - half).max() / half) if len(rows) else 0.0
 
 
-def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], elevation_deg: float) -> dict[str, Placement]:
+def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
     best: tuple[float, dict[str, Placement]] = (-1.0, {})
     for solid in _SOLIDS:
-        placements = _filled(cutouts, boxes, _placements_of(solid, boxes, elevation_deg))
+        placements = _filled(cutouts, boxes, _placements_of(solid, boxes, rig))
         alphas = {name: _placed(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
-        score = float(np.mean(list(coherence(alphas, elevation_deg).values())))
+        score = float(np.mean(list(coherence(alphas, rig).values())))
         if score > best[0] + _CLEARLY_BETTER:
             best = (score, placements)
-    return _filled(cutouts, boxes, _laid_together(cutouts, boxes, best[1], elevation_deg)) if len(boxes) > 1 else best[1]
+    return _filled(cutouts, boxes, _laid_together(cutouts, boxes, best[1], rig)) if len(boxes) > 1 else best[1]
 
 
 def _laid_together(
-    cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement], elevation_deg: float
+    cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement], rig: Rig
 ) -> dict[str, Placement]:
     """The placements, corrected by the planes that touch two silhouettes at once."""
     outlines = {}
@@ -247,25 +247,25 @@ def _laid_together(
         hull = cv2.convexHull(cv2.findNonZero(window))[:, 0].astype(np.float64) + 0.5
         place = placements[name]
         outlines[name] = (hull - (box.width / 2, box.height / 2)) * place.scale + (place.x, place.y)
-    moves = laid_together(outlines, elevation_deg)
+    moves = laid_together(outlines, rig)
     return {
         name: Placement(place.x + moves[name].right, place.y + moves[name].down, place.scale * moves[name].scale)
         for name, place in placements.items()
     }
 
 
-def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], elevation_deg: float) -> dict[str, Placement]:
+def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
     """Placements at which the silhouettes' boxes equal those of a solid [N, 3] in -1..1, stretched to their proportions."""
     wanted = {name: box.width / box.height for name, box in boxes.items()}
     across = [wanted[name] for name in ("front", "back") if name in wanted]
     along = [wanted[name] for name in ("right", "left") if name in wanted]
     aspect_x, aspect_y = (float(np.exp(np.mean(np.log(aspects)))) for aspects in (across or along, along or across))
     size = np.array([aspect_x, aspect_y, 1.0])
-    cameras = rig_c2w(elevation_deg)
+    cameras = rig.c2w()
     for _ in range(20):
         points = solid * size
         points = points / np.linalg.norm(points, axis=1).max()
-        seen = [project(points, camera, RIG_FOVY_DEG)[:, :2] for camera in cameras]
+        seen = [project(points, camera, rig.fovy_deg)[:, :2] for camera in cameras]
         low, high = np.array([s.min(0) for s in seen]), np.array([s.max(0) for s in seen])  # [4, 2] each
         extent = high - low
         # An aspect that no such solid has (a wide thing seen as flat as a coin from above) ends at a thin solid.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_ELEVATION_DEG
+from ..cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, Rig
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .balance import balanced
@@ -21,7 +21,7 @@ from .framing import frame_beside, frame_views, is_rig, resized, subject_box, wi
 from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
-Explain = Callable[[Mapping[str, UInt8Array], float], float]
+Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
 """How well views, framed for an elevation in degrees, are explained by one object seen from there: dB."""
 _SEARCH_PX = 256
 _ELEVATION_FOUND = (
@@ -49,7 +49,7 @@ def prepare_views(
     *,
     cutout: str = "auto",
     view_px: int = 512,
-    elevation_deg: float = RIG_ELEVATION_DEG,
+    rig: Rig = CANONICAL_RIG,
     beside: Mapping[str, UInt8Array] | None = None,
     explain: Explain | None = None,
     on_progress: Callable[[float, str], None] | None = None,
@@ -60,7 +60,7 @@ def prepare_views(
         photos: Path of the photo of each view that has one.
         cutout: "auto", "alpha", "plain" or "birefnet"; see `cut_out_with_facts`.
         view_px: Side of the square views.
-        elevation_deg: Elevation the photos were taken at.
+        rig: The cameras that took the photos.
         beside: Framed views of other sides, uint8 [N, N, 4]: the photos are fitted to them, and become N pixels large.
         explain: How well framed views are explained by one object seen from an elevation, dB. With it, and photos of all four
             sides, the elevation is looked for, beginning from the given one; views framed by the rig keep that.
@@ -92,32 +92,31 @@ def prepare_views(
     cutouts = balanced(loaded, cutouts)
     others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
     if others:
-        images = frame_beside(cutouts, others, elevation_deg=elevation_deg)
+        images = frame_beside(cutouts, others, rig=rig)
     else:
         if explain is not None and len(cutouts) == len(VIEW_NAMES):
-            given_deg, elevation_deg = elevation_deg, _found_elevation(cutouts, loaded, elevation_deg, explain)
-            if elevation_deg != given_deg:
-                warnings.append(_ELEVATION_FOUND.format(elevation_deg, given_deg))
-        images = frame_views(cutouts, view_px, elevation_deg=elevation_deg)
+            given_deg, rig = rig.elevation_deg, _found_elevation(cutouts, loaded, rig, explain)
+            if rig.elevation_deg != given_deg:
+                warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
+        images = frame_views(cutouts, view_px, rig=rig)
     warnings += check_views(images) + check_repeats(loaded)
     report(1.0, "The photos are framed")
-    return PreparedViews(images, tuple(dict.fromkeys(warnings)), elevation_deg)
+    return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
 
 
-def _found_elevation(
-    cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given_deg: float, explain: Explain
-) -> float:
-    """The elevation of four photos; that of somebody's own renders, which have a transparent ground, is as given.
+def _found_elevation(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
+    """The rig of four photos; that of somebody's own renders, which have a transparent ground, is as given.
 
     Photos that are framed as by the rig already stay so in the search: laid together anew, some fit a wrong elevation as well.
     """
-    by_rig = is_rig(cutouts, given_deg)
+    by_rig = is_rig(cutouts, given)
     if by_rig and all(photo[..., 3].min() < 255 for photo in photos.values()):
-        return given_deg
+        return given
 
     def explained(degrees: float) -> float:
+        rig = replace(given, elevation_deg=degrees)
         if by_rig:
-            return explain({name: resized(cutout, _SEARCH_PX) for name, cutout in cutouts.items()}, degrees)
-        return explain(frame_views(cutouts, _SEARCH_PX, elevation_deg=degrees), degrees)
+            return explain({name: resized(cutout, _SEARCH_PX) for name, cutout in cutouts.items()}, rig)
+        return explain(frame_views(cutouts, _SEARCH_PX, rig=rig), rig)
 
-    return find_elevation(explained, given_deg)
+    return replace(given, elevation_deg=find_elevation(explained, given.elevation_deg))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from ..cameras import RIG_AZIMUTH_DEG, RIG_FOVY_DEG, orbit_c2w
+from ..cameras import RIG_AZIMUTH_DEG, Rig, orbit_c2w
 from ..types import VIEW_NAMES
 
 Float64Array = npt.NDArray[np.float64]
@@ -36,23 +36,28 @@ class Move:
     down: float
 
 
-def laid_together(outlines: Mapping[str, Float64Array], elevation_deg: float) -> dict[str, Move]:
+_LONGEST_LENS_DEG = 2.0
+"""Field of view that stands for an orthographic lens here: parallel to 2 % of the object's size."""
+
+
+def laid_together(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, Move]:
     """The moves that make all outlines touch common planes.
 
     Args:
         outlines: float [N, 2] of each of two or more views: points of the convex hull where a first guess has them, in a frame
             that spans -1..1, x right, y down.
-        elevation_deg: Elevation of the rig's cameras.
+        rig: The cameras.
     """
     names = list(outlines)
     azimuth_deg = np.array([RIG_AZIMUTH_DEG[VIEW_NAMES.index(name)] for name in names])
-    tan = np.tan(np.deg2rad(RIG_FOVY_DEG) / 2)
+    lens = Rig(rig.elevation_deg, max(rig.fovy_deg, _LONGEST_LENS_DEG))  # the planes meet in the cameras: none is at infinity
+    tan = np.tan(np.deg2rad(lens.fovy_deg) / 2)
     middles = [(outlines[name].min(0) + outlines[name].max(0)) / 2 for name in names]
 
     def residuals(parameters: Float64Array) -> Float64Array:
         unknown = parameters.reshape(len(names), -1)
         moves = unknown * _USUAL
-        cameras = orbit_c2w(azimuth_deg + moves[:, 4], elevation_deg + moves[:, 5]).astype(np.float64)
+        cameras = orbit_c2w(azimuth_deg + moves[:, 4], rig.elevation_deg + moves[:, 5], lens.distance).astype(np.float64)
         rays = []
         for name, middle, move, camera in zip(names, middles, moves, cameras, strict=True):
             points = middle + (outlines[name] - middle) @ _turn(move[3]).T * np.exp(move[0]) + move[1:3]

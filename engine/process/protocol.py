@@ -14,12 +14,11 @@ Standard library only; both sides import it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from .. import errors
+from .. import errors, request_fields
 from ..types import GenerateRequest
 
 PROTOCOL_VERSION = 2
@@ -72,7 +71,7 @@ def decode(line: bytes, key: str) -> dict[str, Any]:
 
 def request_to_dict(request: GenerateRequest) -> dict[str, Any]:
     """The request, ready for JSON."""
-    return {**dataclasses.asdict(request), "photos": dict(request.photos)}
+    return request_fields.request_to_dict(request)
 
 
 def request_from_dict(fields: Any) -> GenerateRequest:
@@ -81,15 +80,7 @@ def request_from_dict(fields: Any) -> GenerateRequest:
     Raises:
         InvalidRequestError: A field is missing, unknown or of another type.
     """
-    if not isinstance(fields, dict):
-        raise errors.InvalidRequestError("The request is not an object with fields.")
-    try:
-        request = GenerateRequest(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
-    except TypeError as error:
-        raise errors.InvalidRequestError(f"The request has wrong fields: {error}.") from error
-    wrong = _wrongly_typed(request)
-    if wrong:
-        raise errors.InvalidRequestError(f"The request's field {wrong!r} has a value of a wrong type.")
+    request: GenerateRequest = request_fields.request_from_dict(GenerateRequest, fields)
     return request
 
 
@@ -104,41 +95,3 @@ def error_from_dict(message: Mapping[str, Any]) -> errors.EngineError:
     cls = _ERROR_KINDS.get(str(message.get("kind")), errors.EngineError)
     fix = message.get("fix")
     return cls(str(message.get("text", "The engine failed and did not say why.")), fix=fix if isinstance(fix, str) else None)
-
-
-def _wrongly_typed(request: GenerateRequest) -> str | None:
-    """Name of the first field whose value is not of its type."""
-    if not isinstance(request.photos, dict) or not all(
-        isinstance(key, str) and isinstance(value, str) for key, value in request.photos.items()
-    ):
-        return "photos"
-    for name in ("repaint", "flip", "replace"):
-        value = getattr(request, name)
-        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
-            return name
-    if not isinstance(request.use_examples, bool):
-        return "use_examples"
-    kinds: dict[str, tuple[type, ...]] = {
-        "output_dir": (str,),
-        "views_dir": (str, type(None)),
-        "poly_budget": (int,),
-        "texture_px": (int,),
-        "elevation_deg": (int, float),
-        "cutout": (str,),
-        "device": (str,),
-        "model": (str, type(None)),
-        "generator": (str, type(None)),
-        "prompt": (str,),
-        "negative_prompt": (str,),
-        "seed": (int,),
-        "steps": (int,),
-        "guidance": (int, float),
-        "object_size": (int, float),
-        "orbit_frames": (int,),
-        "orbit_px": (int,),
-    }
-    for name, allowed in kinds.items():
-        value = getattr(request, name)
-        if not isinstance(value, allowed) or isinstance(value, bool):
-            return name
-    return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ class PointDecoder(nn.Module):
         view_channels: Pixel-aligned channels of one view; the first four are premultiplied colour and alpha.
         views: Number of views.
         hidden: Width.
-        octaves: Of the position features.
+        octaves: Octaves of the position features.
         iso_density: Density, per world unit, at which the surface is taken to lie.
     """
 
@@ -98,17 +100,18 @@ class _Exponential(torch.autograd.Function):
     """exp with its argument clamped to what a ray can resolve, and a gradient that stays alive at the clamp."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = x.clamp(-12, 7).exp()
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
         return grad * y.clamp(min=1e-3)
 
 
 def exponential(x: Tensor) -> Tensor:
     """The density activation: exp, clamped to e^-12 .. e^7."""
-    return _Exponential.apply(x)
+    apply: Callable[[Tensor], Tensor] = _Exponential.apply
+    return apply(x)

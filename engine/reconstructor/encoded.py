@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .rig_cameras import RigCameras
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -15,7 +17,7 @@ class Encoded:
         planes: float [B, 3, R, R, C], channels-last.
         raw: float [B * 4, S, S, 5]: premultiplied colour, alpha, signed silhouette (x 8), at the model's input size.
         shallow: float [B * 4, S / 2, S / 2, C'], features of the view encoder.
-        w2c: float [4, 4, 4], the rig.
+        cameras: The B rigs that the views were seen from.
         silhouettes: float [4, H, H], signed silhouettes (x 8) of one object at its views' own size, for a finer hull than that
             of `raw`; None where only `raw` is known.
     """
@@ -23,7 +25,7 @@ class Encoded:
     planes: Tensor
     raw: Tensor
     shallow: Tensor
-    w2c: Tensor
+    cameras: RigCameras
     silhouettes: Tensor | None = None
 
 

@@ -1,7 +1,8 @@
-"""The reconstructor: four views to planes and pixel-aligned features, and from them to any point of the object."""
+"""The reconstructor: one to four views to planes and pixel-aligned features, and from them to any point of the object."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,15 +14,19 @@ from torch import Tensor, nn
 
 from ...kernels.reference import sample_images
 from ...kernels.triplane import sample_triplanes
-from ..cameras import RIG_ELEVATION_DEG, rig_c2w
+from ..cameras import CANONICAL_RIG, Rig
 from .decoder import PointDecoder, exponential
 from .encoded import Encoded, PointSamples
 from .field import Field
+from .rig_cameras import CONDITION_CHANNELS, RigCameras
 from .unet import PlaneUNet
-from .visual_hull import gate_margin, hull_distance, project_to_views, signed_silhouette
+from .visual_hull import gate_margin, hull_distance, signed_silhouette
 
 RAW_CHANNELS = 5
 """Full-resolution channels of a view: premultiplied colour, alpha, signed silhouette."""
+
+UNKNOWN_SILHOUETTE = 2.0
+"""The signed silhouette (times 8) of a view that is not known: its largest value everywhere, so that it bounds no hull."""
 
 
 class ViewEncoder(nn.Module):
@@ -43,9 +48,11 @@ class ViewEncoder(nn.Module):
 
 
 class Reconstructor(ModelMixin, ConfigMixin):
-    """Four orthogonal views to a field of density, signed distance and albedo.
+    """One to four orthogonal views to a field of density, signed distance and albedo.
 
-    Defaults are the starter size; `FULL` is the article's.
+    With `condition_channels`, the network is told the views' elevation and lens, and which of them are known. Without, it takes
+    four views from any rig as if they came from the one that it was trained on. Defaults are the starter size; `FULL` is the
+    article's.
     """
 
     @register_to_config
@@ -63,6 +70,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         hidden: int = 96,
         octaves: int = 4,
         iso_density: float = 12.0,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
         self.unet = PlaneUNet(
@@ -75,6 +83,8 @@ class Reconstructor(ModelMixin, ConfigMixin):
             head_dim=head_dim,
             plane_channels=plane_channels,
             plane_px=plane_px,
+            condition_inputs=CONDITION_CHANNELS if condition_channels else 0,
+            condition_channels=condition_channels,
         )
         self.view_encoder = ViewEncoder(shallow_channels)
         self.decoder = PointDecoder(plane_channels, RAW_CHANNELS + shallow_channels, 4, hidden, octaves, iso_density)
@@ -100,56 +110,67 @@ class Reconstructor(ModelMixin, ConfigMixin):
         distance = np.stack([signed_silhouette(a) for a in alpha]) * 8
         return np.concatenate([image.permute(0, 2, 3, 1).numpy(), distance[..., None]], -1).astype(np.float32)
 
+    @staticmethod
+    def mark_unknown(raw: Tensor, known: Tensor) -> Tensor:
+        """Views [..., 4, S, S, 5] with those that are not known, bool [..., 4], blank, and bounding no hull."""
+        blank = torch.zeros(RAW_CHANNELS, dtype=raw.dtype, device=raw.device)
+        blank[4] = UNKNOWN_SILHOUETTE
+        return torch.where(known[..., None, None, None], raw, blank)
+
     @torch.no_grad()
-    def encode(self, views: Tensor, elevation_deg: float = RIG_ELEVATION_DEG) -> Field:
+    def encode(self, views: Tensor, rig: Rig = CANONICAL_RIG, known: Sequence[bool] = (True,) * 4) -> Field:
         """One object's field.
 
         Args:
             views: float [4, 4, H, W], square, RGBA with straight alpha, 0..1, in the order front, right, back, left.
-            elevation_deg: Elevation of the four cameras, degrees.
+            rig: The cameras that they were seen from.
+            known: Which views are known; the pictures of the others are not looked at.
 
         Raises:
-            ValueError: `views` has another shape.
+            ValueError: `views` has another shape, or no view is known.
         """
         if views.ndim != 4 or views.shape[:2] != (4, 4) or views.shape[2] != views.shape[3]:
             raise ValueError(f"views: expected float [4, 4, S, S], got {tuple(views.shape)}")
+        if len(known) != 4 or not any(known):
+            raise ValueError(f"known: expected four flags, at least one of them set, got {tuple(known)}")
+        is_known = torch.tensor(list(known))
         raw = torch.from_numpy(self.prepare(views.permute(0, 2, 3, 1).cpu().numpy(), int(self.config["input_px"])))
-        encoded = self.encode_batch(raw[None].to(self.device), elevation_deg)
+        raw = self.mark_unknown(raw, is_known)
+        encoded = self.encode_batch(raw[None].to(self.device), [rig], is_known[None].to(self.device))
         if views.shape[-1] > raw.shape[1]:
             finer = np.stack([signed_silhouette(alpha) * 8 for alpha in views[:, 3].float().cpu().numpy()])
+            finer[~is_known.numpy()] = UNKNOWN_SILHOUETTE
             encoded = replace(encoded, silhouettes=torch.from_numpy(finer).to(self.device))
         return Field(self, encoded)
 
-    def encode_batch(self, raw: Tensor, elevation_deg: float = RIG_ELEVATION_DEG) -> Encoded:
+    def encode_batch(self, raw: Tensor, rigs: Sequence[Rig] | None = None, known: Tensor | None = None) -> Encoded:
         """Planes and view features of a batch.
 
         Args:
-            raw: float [B, 4, S, S, 5], from `prepare`.
-            elevation_deg: Elevation of the four cameras.
+            raw: float [B, 4, S, S, 5], from `prepare`, unknown views as `mark_unknown` leaves them.
+            rigs: The B rigs that they were seen from; None for the canonical one.
+            known: bool [B, 4]; None where all views are known.
         """
+        cameras = RigCameras.of([CANONICAL_RIG] * len(raw) if rigs is None else rigs, raw.device)
+        known = torch.ones(raw.shape[:2], dtype=torch.bool, device=raw.device) if known is None else known
         images = raw.permute(0, 1, 4, 2, 3)  # [B, 4, 5, S, S]
         front, right, back, left = images.unbind(1)
         slots = torch.stack([torch.cat([front, back.flip(-1)], 1), torch.cat([right, left.flip(-1)], 1)], 1)  # [B, 2, 10, S, S]
-        planes = self.unet(slots.flip(-2))  # rows of planes run upward
+        planes = self.unet(slots.flip(-2), cameras.condition(known))  # rows of planes run upward
         shallow = self.view_encoder(images.flatten(0, 1))
-        w2c = torch.linalg.inv(torch.from_numpy(rig_c2w(elevation_deg)).to(raw.device))
         return Encoded(
             planes.permute(0, 1, 3, 4, 2).float().contiguous(),
             raw.flatten(0, 1).contiguous(),
             shallow.permute(0, 2, 3, 1).float().contiguous(),
-            w2c,
+            cameras,
         )
 
     def hull(self, encoded: Encoded, batch_index: Tensor, points: Tensor) -> Tensor:
         """Signed distance to the visual hull [N], world units, positive inside; takes no gradient."""
         with torch.no_grad():
-            distances, depth = [], []
-            for view in range(4):
-                xy, view_depth = project_to_views(points, encoded.w2c[view : view + 1])
-                samples = sample_images(encoded.raw[..., 4:], batch_index * 4 + view, xy[0])
-                distances.append(samples[:, 0] / 8)
-                depth.append(view_depth[0])
-            return hull_distance(torch.stack(distances), torch.stack(depth))
+            xy, height = encoded.cameras.project(batch_index, points)
+            samples = [sample_images(encoded.raw[..., 4:], batch_index * 4 + view, xy[view])[:, 0] / 8 for view in range(4)]
+            return hull_distance(torch.stack(samples), height)
 
     @property
     def margin(self) -> float:
@@ -158,12 +179,12 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
     def sample(self, encoded: Encoded, batch_index: Tensor, points: Tensor) -> PointSamples:
         """Everything that points [N, 3] of the objects `batch_index` [N] read."""
-        xy, depth = project_to_views(points, encoded.w2c)  # [4, N, 2], [4, N]
+        xy, height = encoded.cameras.project(batch_index, points)  # [4, N, 2], [4, N]
         image_index = (batch_index[None] * 4 + torch.arange(4, device=points.device)[:, None]).flatten()
         flat_xy = xy.flatten(0, 1)
         raw = sample_images(encoded.raw, image_index, flat_xy).unflatten(0, (4, -1))  # [4, N, 5]
         shallow = sample_images(encoded.shallow, image_index, flat_xy).unflatten(0, (4, -1))
-        hull = hull_distance(raw[..., 4] / 8, depth)
+        hull = hull_distance(raw[..., 4] / 8, height)
         views = torch.cat([raw, shallow], -1).transpose(0, 1)  # [N, 4, 5 + C']
         return PointSamples(sample_triplanes(encoded.planes, batch_index, points), views, hull)
 
@@ -176,6 +197,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
 
 
 FULL: dict[str, object] = {
+    "condition_channels": 256,
     "input_px": 512,
     "patch_px": 1,
     "channels": (128, 256, 256, 512, 512, 1024),

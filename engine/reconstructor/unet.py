@@ -23,10 +23,11 @@ class AxisMix(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Linear(channels, channels) for _ in range(2))  # along the columns, along the rows
-        for linear in self.maps:
+        maps = [nn.Linear(channels, channels) for _ in range(2)]  # along the columns, along the rows
+        for linear in maps:
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+        self.maps = nn.ModuleList(maps)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, C, H, W] -> the same shape."""
@@ -38,24 +39,36 @@ class AxisMix(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, activation, 3x3 convolution, twice, with axis exchange between if `mix`; input [B * 3, C, H, W]."""
+    """Norm, activation, 3x3 convolution, twice, with axis exchange between if `mix`; input [B * 3, C, H, W].
 
-    def __init__(self, in_channels: int, out_channels: int, mix: bool) -> None:
+    With `condition_channels`, the second norm is scaled and shifted by a linear map of the condition, which starts at zero.
+    Perez et al. 2018, FiLM, https://arxiv.org/abs/1709.07871
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, mix: bool, condition_channels: int = 0) -> None:
         super().__init__()
+        self.modulation = nn.Linear(condition_channels, 2 * out_channels) if condition_channels else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
         self.norm_1 = nn.GroupNorm(_groups(in_channels), in_channels)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.mix = AxisMix(out_channels) if mix else None
         self.norm_2 = nn.GroupNorm(_groups(out_channels), out_channels)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        nn.init.zeros_(self.conv_2.weight)
-        nn.init.zeros_(self.conv_2.bias)
+        for parameter in self.conv_2.parameters():  # every block starts as its skip path
+            nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         h = self.conv_1(F.silu(self.norm_1(x)))
         if self.mix is not None:
             h = self.mix(h.unflatten(0, (-1, 3))).flatten(0, 1)
-        return self.skip(x) + self.conv_2(F.silu(self.norm_2(h)))
+        h = self.norm_2(h)
+        if self.modulation is not None and condition is not None:
+            scale, shift = self.modulation(condition).repeat_interleave(3, 0)[..., None, None].chunk(2, 1)  # [B * 3, C, 1, 1]
+            h = h * (1 + scale) + shift
+        return self.skip(x) + self.conv_2(F.silu(h))
 
 
 class SlotAttention(nn.Module):
@@ -85,13 +98,16 @@ class SlotAttention(nn.Module):
 class Level(nn.Module):
     """Residual blocks of one resolution: the first exchanges along the axes, attention (if any) follows the last."""
 
-    def __init__(self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int) -> None:
+    def __init__(
+        self, in_channels: list[int], channels: int, size_px: int, attention: bool, head_dim: int, condition_channels: int
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(c, channels, mix=index == 0) for index, c in enumerate(in_channels))
+        blocks = [ResidualBlock(c, channels, index == 0, condition_channels) for index, c in enumerate(in_channels)]
+        self.blocks = nn.ModuleList(blocks)
         self.attention = SlotAttention(channels, size_px, head_dim) if attention else None
 
-    def step(self, index: int, x: Tensor) -> Tensor:
-        x = self.blocks[index](x)
+    def step(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
+        x = self.blocks[index](x, condition)
         return self.attention(x) if self.attention is not None and index == len(self.blocks) - 1 else x
 
 
@@ -107,6 +123,8 @@ class PlaneUNet(nn.Module):
         attention_px: Levels of at most this resolution have joint attention.
         head_dim: Channels of an attention head.
         plane_channels, plane_px: Size of the planes; `plane_px` is a multiple of the finest level's resolution.
+        condition_inputs: Numbers that tell of the cameras and of which views are known; 0 for a network that is told nothing.
+        condition_channels: Width of what the residual blocks are modulated with.
     """
 
     def __init__(
@@ -120,8 +138,12 @@ class PlaneUNet(nn.Module):
         head_dim: int,
         plane_channels: int,
         plane_px: int,
+        condition_inputs: int = 0,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
+        told = condition_channels if condition_inputs else 0
+        self.condition = nn.Sequential(nn.Linear(condition_inputs, told), nn.SiLU(), nn.Linear(told, told)) if told else None
         top_px = input_px // patch_px
         if input_px % patch_px or plane_px % top_px or top_px % 2 ** (len(channels) - 1):
             sizes_px = f"input {input_px}, patch {patch_px}, planes {plane_px}, {len(channels)} levels"
@@ -136,43 +158,50 @@ class PlaneUNet(nn.Module):
         skips: list[int] = []
         current = channels[0]
         for level, (width, size) in enumerate(zip(channels, sizes, strict=True)):
-            self.down.append(Level([current] + [width] * (blocks_per_level - 1), width, size, size <= attention_px, head_dim))
+            inputs = [current] + [width] * (blocks_per_level - 1)
+            self.down.append(Level(inputs, width, size, size <= attention_px, head_dim, told))
             skips += [width] * blocks_per_level
             current = width
             if level < len(channels) - 1:
                 self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-        self.middle = Level([current, current], current, sizes[-1], True, head_dim)
+        self.middle = Level([current, current], current, sizes[-1], True, head_dim, told)
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, (width, size) in reversed(list(enumerate(zip(channels, sizes, strict=True)))):
             inputs = []
             for _ in range(blocks_per_level):
                 inputs.append(current + skips.pop())
                 current = width
-            self.up.append(Level(inputs, width, size, size <= attention_px, head_dim))
+            self.up.append(Level(inputs, width, size, size <= attention_px, head_dim, told))
             if level > 0:
                 current = channels[level - 1]
                 self.upsample.append(nn.Conv2d(width, current, 1))
         self.norm_out = nn.GroupNorm(_groups(current), current)
         self.conv_out = nn.Conv2d(current, plane_channels * self.upscale**2, 3, padding=1)
 
-    def forward(self, slots: Tensor) -> Tensor:
-        """Slot images of the planes xz and yz, [B, 2, in_channels, S, S], to planes [B, 3, plane_channels, R, R]."""
+    def forward(self, slots: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Slot images of the planes xz and yz, [B, 2, in_channels, S, S], to planes [B, 3, plane_channels, R, R].
+
+        `condition` float [B, condition_inputs] tells of the cameras; it is left out of a network that is told nothing.
+        """
         batch = slots.shape[0]
+        told = F.silu(self.condition(condition)) if self.condition is not None and condition is not None else None
         x = self.conv_in(F.pixel_unshuffle(slots.flatten(0, 1), self.patch_px)).unflatten(0, (batch, 2))
         x = torch.cat([self.horizontal.to(x.dtype).expand(batch, 1, -1, -1, -1), x], 1) + self.slot.to(x.dtype)
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B * 3, C, H, W]
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
+            assert isinstance(stage, Level)
             for index in range(len(stage.blocks)):
-                x = stage.step(index, x)
+                x = stage.step(index, x, told)
                 skips.append(x)
             if level < len(self.downsample):
                 x = self.downsample[level](x)
         for index in range(len(self.middle.blocks)):
-            x = self.middle.step(index, x)
+            x = self.middle.step(index, x, told)
         for level, stage in enumerate(self.up):
+            assert isinstance(stage, Level)
             for index in range(len(stage.blocks)):
-                x = stage.step(index, torch.cat([x, skips.pop()], 1))
+                x = stage.step(index, torch.cat([x, skips.pop()], 1), told)
             if level < len(self.upsample):
                 x = F.interpolate(self.upsample[level](x), scale_factor=2.0, mode="nearest")
         planes = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.upscale)

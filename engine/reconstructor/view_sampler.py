@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import RIG_FOVY_DEG
 from .encoded import Encoded
 from .visual_hull import hull_distance
 
@@ -34,22 +33,22 @@ class ViewSampler:
         self.shallow = encoded.shallow.permute(0, 3, 1, 2).contiguous()
         finer = encoded.silhouettes
         self.silhouettes = self.raw[:, 4:].contiguous() if finer is None else finer[:, None].contiguous()  # [4, 1, H, H]
-        self.rotation = encoded.w2c[:, :3, :3].contiguous()
-        self.translation = encoded.w2c[:, :3, 3:].contiguous()
+        self.matrix = encoded.cameras.matrix[0].contiguous()  # [4, 3, 3]
+        self.image_height = 2 * float(encoded.cameras.half_extent[0])
         self._near_hull = self._coarse_hull()
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the views see points [N, 3]: float [4, 1, N, 2], -1..1 over the image, y down; and their depth, float [4, N]."""
-        camera = torch.baddbmm(self.translation, self.rotation, points.T.expand(4, -1, -1))
-        depth = -camera[:, 2]
-        scale = (1 / math.tan(math.radians(RIG_FOVY_DEG) / 2)) / depth.clamp(min=1e-6)
-        return torch.stack([camera[:, 0] * scale, camera[:, 1] * -scale], -1)[:, None], depth
+        """Where the views see points [N, 3], float [4, 1, N, 2], -1..1 over the image, y down; and the height that each image
+        shows at their depth, world units, float [4, N]."""
+        seen = torch.matmul(self.matrix, points.T)  # [4, 3, N]
+        perspective = (1 + seen[:, 2]).clamp(min=1e-6)
+        return (seen[:, :2] / perspective[:, None]).mT[:, None], self.image_height * perspective
 
-    def hull(self, grid: Tensor, depth: Tensor) -> Tensor:
+    def hull(self, grid: Tensor, height: Tensor) -> Tensor:
         """Signed distance to the visual hull [N], world units, positive inside, of points that `project` took; beyond a view's
         frame its edge counts."""
         distances = F.grid_sample(self.silhouettes, grid, padding_mode="border", align_corners=False)[:, 0, 0]
-        return hull_distance(distances / 8, depth)
+        return hull_distance(distances / 8, height)
 
     def features(self, grid: Tensor) -> Tensor:
         """Pixel-aligned features [4, 5 + C', N] of points that `project` took."""
@@ -66,7 +65,7 @@ class ViewSampler:
         return inside
 
     def _coarse_hull(self) -> Tensor:
-        """Of each cell of the unit cube whether a point in it may be inside, bool [CELLS^3].
+        """Whether each cell of the unit cube may hold a point inside the hull, bool [CELLS^3].
 
         The hull's distance changes at most as fast as the point moves, but for perspective, which the factor allows for.
         """

@@ -11,7 +11,6 @@ import math
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from ..cameras import RIG_DISTANCE, RIG_FOVY_DEG
@@ -35,35 +34,14 @@ def signed_silhouette(alpha: npt.NDArray[np.floating]) -> npt.NDArray[np.float32
     return np.clip(distance / alpha.shape[0], -0.25, 0.25).astype(np.float32)
 
 
-def project_to_views(points: Tensor, w2c: Tensor, fovy_deg: float = RIG_FOVY_DEG) -> tuple[Tensor, Tensor]:
-    """Image coordinates of points in cameras.
-
-    Args:
-        points: float [..., 3], world.
-        w2c: float [V, 4, 4], inverse of `c2w`.
-        fovy_deg: Vertical field of view, degrees; square images.
-
-    Returns:
-        xy: float [V, ..., 2], -1..1 over the image, y down.
-        depth: float [V, ...], along the optical axis.
-    """
-    scale = 1 / math.tan(math.radians(fovy_deg) / 2)
-    camera = torch.einsum("vij,...j->v...i", w2c[:, :3, :3], points)
-    camera = camera + w2c[:, :3, 3].reshape(-1, *([1] * (points.ndim - 1)), 3)
-    depth = -camera[..., 2]
-    xy = torch.stack([camera[..., 0], -camera[..., 1]], -1) * (scale / depth.clamp(min=1e-6))[..., None]
-    return xy, depth
-
-
-def hull_distance(distances: Tensor, depth: Tensor, fovy_deg: float = RIG_FOVY_DEG) -> Tensor:
+def hull_distance(distances: Tensor, height: Tensor) -> Tensor:
     """The hull's signed distance at points, world units, positive inside.
 
     Args:
-        distances: float [V, N], samples of `signed_silhouette` in each view.
-        depth: float [V, N], along the optical axis.
+        distances: float [V, N], samples of `signed_silhouette` in each view; a large one where a view is not known.
+        height: float [V, N], the height that each image shows at the point's depth, world units.
     """
-    world_per_height = 2 * math.tan(math.radians(fovy_deg) / 2)
-    return (distances * depth * world_per_height).amin(0)
+    return (distances * height).amin(0)
 
 
 def gate_margin(view_px: int) -> float:

@@ -66,7 +66,7 @@ def scan_triangles(corners_px: npt.NDArray[np.float64]) -> tuple[Int64Array, Int
     order = np.argsort(corners_px[..., 1], axis=1, kind="stable")
     top, middle, bottom = np.moveaxis(np.take_along_axis(corners_px, order[..., None], axis=1), 1, 0)  # [F, 2] each
     owner, row = expand(_first_centre(top[:, 1]), _first_centre(bottom[:, 1]))
-    y = row + 0.5
+    y = row.astype(np.float64) + 0.5
     upper = y < middle[owner, 1]
     long_x = _crossing(top[owner], bottom[owner], y)
     short_x = _crossing(

@@ -89,7 +89,7 @@ def render_field(
     """One view of a field, straight from the planes: no mesh needed.
 
     Args:
-        field: Of one object.
+        field: One object's field.
         c2w: [4, 4], at about the rig's distance.
         fovy_deg: Vertical field of view, degrees.
         px: Side of the square image.

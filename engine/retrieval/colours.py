@@ -48,7 +48,7 @@ def split_colours(text: str) -> tuple[tuple[str, ...], str]:
 
 def to_lab(rgb: npt.NDArray[np.generic]) -> FloatArray:
     """CIE Lab float32 [h, w, 3] of uint8 sRGB."""
-    return cv2.cvtColor(np.asarray(rgb, np.float32) / 255, cv2.COLOR_RGB2LAB)  # type: ignore[no-any-return]
+    return cv2.cvtColor(np.asarray(rgb, np.float32) / 255, cv2.COLOR_RGB2LAB)
 
 
 def to_rgb(lab: FloatArray) -> UInt8Array:

@@ -29,7 +29,7 @@ from ..errors import WeightsError
 from ..multiview.text.encoder import StarterTextEncoder, TokenTable
 from ..multiview.text.tokenizer import StarterTokenizer
 from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab
-from .noun_similarity import Kin, NounIndex
+from .noun_similarity import NounIndex, RelatedNouns
 from .outline_similarity import choose, outline_distances
 from .prompts import LOW_POLY, MATERIALS, read_prompt
 from .unseen_views import unseen_views
@@ -37,7 +37,7 @@ from .unseen_views import unseen_views
 UInt8Array = npt.NDArray[np.uint8]
 
 FOLDER = "examples"
-PICTURES_FILE, CAPTIONS_FILE, KIN_FILE = "examples.safetensors", "examples.json", "kin.json"
+PICTURES_FILE, CAPTIONS_FILE, RELATED_NOUNS_FILE = "examples.safetensors", "examples.json", "kin.json"
 MIN_SIMILARITY = 0.42
 """Below it no example is near enough, and painting begins from blobs."""
 
@@ -45,12 +45,12 @@ STYLE_BONUS, COLOUR_BONUS, MATERIAL_BONUS, TYPICAL_BONUS, DETAIL_BONUS, PALE_MAL
 """What the style, the colour, a material's colour, a common outline, detail, and being white on white count beside the similarity
 of the words."""
 
-SOLID_BONUS, SAME_KIND = 0.3, 0.88
+SOLIDITY_BONUS, SAME_KIND = 0.3, 0.88
 """What a mesh as it should be counts beside one that is all torn; and the share of the best one's similarity from which on an
 example is of its kind and may gain by that."""
 
-USUALLY_SOLID = 0.8
-"""Of an example that nobody has measured."""
+USUAL_SOLIDITY = 0.8
+"""Solidity of an example that has not been measured."""
 
 PALE = 0.4
 """Contrast below which an object is hard to see on white."""
@@ -80,8 +80,8 @@ class Example:
 
     Attributes:
         views: uint8 [4, S, S, 4], straight alpha, in the colour that the prompt asks for.
-        caption: Of the example, as the bank has it.
-        similarity: Of caption and prompt, at most 1; of pictures, 1 minus their distance.
+        caption: The example's caption, as stored in the bank.
+        similarity: Similarity of caption and prompt, at most 1; for pictures, 1 minus their distance.
         strength: Level of noise to begin from, in (0, 1].
     """
 
@@ -96,7 +96,7 @@ class Entry:
     """An example as the bank describes it.
 
     Attributes:
-        id: Of the object in the data set.
+        id: The object's id in the data set.
         caption: The whole caption; style words tell low-poly objects.
         noun: The noun phrase.
         colours: Keys of `NAMED_COLOURS`, the most frequent first.
@@ -105,7 +105,7 @@ class Entry:
         head: The word of the noun that says what it is; empty for the last one.
         contrast: How much it stands out against white, 0..1.
         detail: How much there is to see inside its outline, 0..1.
-        solid: How well the mesh that is made of its views agrees with the object, 0..1.
+        solidity: Agreement of the object with the mesh made of its views, 0..1.
     """
 
     id: str
@@ -117,7 +117,7 @@ class Entry:
     head: str = ""
     contrast: float = 1.0
     detail: float = 0.5
-    solid: float = USUALLY_SOLID
+    solidity: float = USUAL_SOLIDITY
 
     @property
     def low_poly(self) -> bool:
@@ -131,25 +131,25 @@ class ExampleBank:
         entries: One an example.
         pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
-        tokenizer, table: Of the generator's text encoder: what words mean.
-        kin: Words that may stand for the nouns of the bank.
+        tokenizer, table: The tokenizer and word vectors of the generator's text encoder.
+        related: Words that may stand for the nouns of the bank.
     """
 
     def __init__(
         self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable,
-        kin: Kin | None = None,
+        related: RelatedNouns | None = None,
     ) -> None:  # fmt: skip
         if not len(entries) == len(pictures) == len(thumbnails):
             raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)} and {len(thumbnails)}")
         self.entries, self.pictures, self.thumbnails = entries, pictures, thumbnails
         self._nouns = NounIndex(
-            [entry.noun for entry in entries], [entry.head for entry in entries], [entry.tags for entry in entries], kin or {},
-            tokenizer, table,
+            [entry.noun for entry in entries], [entry.head for entry in entries], [entry.tags for entry in entries],
+            related or {}, tokenizer, table,
         )  # fmt: skip
         self._low_poly = torch.tensor([entry.low_poly for entry in entries])
         self._bonus = TYPICAL_BONUS * torch.tensor([entry.typical for entry in entries])
         self._bonus += DETAIL_BONUS * torch.tensor([entry.detail for entry in entries])
-        self._solid = torch.tensor([entry.solid for entry in entries])
+        self._solidity = torch.tensor([entry.solidity for entry in entries])
         self._pale = PALE_MALUS * (1 - torch.tensor([entry.contrast for entry in entries]) / PALE).clamp(min=0)
 
     @classmethod
@@ -171,13 +171,14 @@ class ExampleBank:
             entries = [Entry(**{**entry, "colours": tuple(entry["colours"])}) for entry in described]
             data, ends = tensors["pictures"].numpy().tobytes(), tensors["ends"].tolist()
             thumbnails = tensors["thumbnails"].numpy()
-            related = folder / FOLDER / KIN_FILE
-            kin = json.loads(related.read_text(encoding="utf-8")) if related.is_file() else {}
+            related_file = folder / FOLDER / RELATED_NOUNS_FILE
+            related = json.loads(related_file.read_text(encoding="utf-8")) if related_file.is_file() else {}
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
         pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)
-        return cls(entries, pictures, thumbnails, StarterTokenizer.from_pretrained(folder / "tokenizer"), text_encoder.table, kin)
+        tokenizer = StarterTokenizer.from_pretrained(folder / "tokenizer")
+        return cls(entries, pictures, thumbnails, tokenizer, text_encoder.table, related)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -189,25 +190,25 @@ class ExampleBank:
             prompt: What to paint.
             seed: 0 takes the nearest; others choose among those that are about as near.
         """
-        wish = read_prompt(prompt)
-        scores = self._nouns.similarities(wish)
+        parsed = read_prompt(prompt)
+        scores = self._nouns.similarities(parsed)
         if not len(scores) or float(scores.max()) < MIN_SIMILARITY:
             return None
-        ranked = scores + self._bonus + STYLE_BONUS * (self._low_poly == wish.low_poly)
-        ranked += COLOUR_BONUS * torch.tensor([_colour_match(wish.colours, entry.colours) for entry in self.entries])
-        if not wish.colours:
+        ranked = scores + self._bonus + STYLE_BONUS * (self._low_poly == parsed.low_poly)
+        ranked += COLOUR_BONUS * torch.tensor([_colour_match(parsed.colours, entry.colours) for entry in self.entries])
+        if not parsed.colours:
             ranked -= self._pale
-            ranked += MATERIAL_BONUS * torch.tensor([_made_of(wish.materials, entry.colours) for entry in self.entries])
-        ranked += self._sturdiness(ranked, scores)
+            ranked += MATERIAL_BONUS * torch.tensor([_made_of(parsed.materials, entry.colours) for entry in self.entries])
+        ranked += self._solidity_bonus(ranked, scores)
         index = nearest(ranked, CLOSE, seed)
         entry = self.entries[index]
-        wanted = wish.colours
-        if not wanted and wish.materials and not _made_of(wish.materials, entry.colours):
-            wanted = MATERIALS[wish.materials[0]][:1]
+        wanted = parsed.colours
+        if not wanted and parsed.materials and not _made_of(parsed.materials, entry.colours):
+            wanted = MATERIALS[parsed.materials[0]][:1]
         views = in_colours(self.views(index), wanted, entry.colours)
         return Example(views, entry.caption, float(scores[index]), STRENGTH)
 
-    def _sturdiness(self, ranked: Tensor, scores: Tensor) -> Tensor:
+    def _solidity_bonus(self, ranked: Tensor, scores: Tensor) -> Tensor:
         """What each example gains or loses, float32 [N], by how well it reconstructs.
 
         Measured against the one that is best otherwise. Those that are not of its kind can only lose, so none of them wins by it.
@@ -217,7 +218,7 @@ class ExampleBank:
             scores: float32 [N], similarities of the words.
         """
         best = int(ranked.argmax())
-        gain = SOLID_BONUS * (self._solid - self._solid[best])
+        gain = SOLIDITY_BONUS * (self._solidity - self._solidity[best])
         return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
     def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
@@ -233,7 +234,7 @@ class ExampleBank:
         distance = outline_distances(self.thumbnails, known)
         if not len(distance) or float(distance.min()) > MAX_DISTANCE:
             return None
-        ranked = distance - PROMPT_SHARE * self.similarities(prompt).numpy()
+        ranked = np.asarray(distance - PROMPT_SHARE * self.similarities(prompt).numpy(), np.float32)
         found = choose(self.thumbnails, known, ranked, CLOSE, seed)
         px = next(iter(known.values())).shape[0]
         example = np.stack([resized(view, px) for view in self.views(found.index)])
@@ -265,7 +266,7 @@ def in_colours(views: UInt8Array, wanted: tuple[str, ...], colours: tuple[str, .
     Args:
         views: uint8 [4, S, S, 4], straight alpha.
         wanted: Keys of `NAMED_COLOURS`.
-        colours: Those that the object is said to have.
+        colours: Colours named in the example's caption.
 
     Returns:
         uint8 [4, S, S, 4]; alpha as it was.

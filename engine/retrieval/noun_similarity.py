@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..multiview.text.encoder import TokenTable
 from ..multiview.text.tokenizer import SPECIAL_TOKENS, StarterTokenizer
-from .prompts import Wish
+from .prompts import ParsedPrompt
 
-Kin = Mapping[str, Mapping[str, float]]
+RelatedNouns = Mapping[str, Mapping[str, float]]
 """A word, and the nouns of the bank that it may stand for, each with how near it is, in (0, 1)."""
 
 HEAD_SHARE = 0.75
@@ -31,7 +31,7 @@ VARIANT = 0.3
 """How much the words count that tell which of several it is, where a head is given ("spaceship fernando flamingo")."""
 
 MEANING_SHARE = 0.25
-"""How much the table has to say about words that are kin: it knows which of its meanings a word usually has."""
+"""How much the table has to say about related words: it knows which of its meanings a word usually has."""
 
 LONGEST_PHRASE = 3
 
@@ -40,32 +40,33 @@ class NounIndex:
     """The nouns of the examples, as words with meanings.
 
     Args:
-        nouns: Of each example; the last word is its head unless `heads` says otherwise.
-        heads: Of each example: the word of its noun that says what it is, the others say which; empty for the last one.
-        tags: Of each example: further words, which count less.
-        kin: See `Kin`; may be empty.
+        nouns: Each example's noun phrase; its last word is the head unless `heads` says otherwise.
+        heads: The word of each noun phrase that says what the example is; empty if that is the last word.
+        tags: Further words of each example, which count less.
+        related: Nouns that each word may stand for; may be empty.
         tokenizer, table: What words mean.
     """
 
     def __init__(
-        self, nouns: Sequence[str], heads: Sequence[str], tags: Sequence[str], kin: Kin, tokenizer: StarterTokenizer,
-        table: TokenTable,
+        self, nouns: Sequence[str], heads: Sequence[str], tags: Sequence[str], related: RelatedNouns,
+        tokenizer: StarterTokenizer, table: TokenTable,
     ) -> None:  # fmt: skip
-        self._kin, self._tokenizer, self._table = kin, tokenizer, table
+        self._related, self._tokenizer, self._table = related, tokenizer, table
         self._numbers: dict[str, int] = {}
-        said = [self.words(noun.lower().split()) for noun in nouns]
-        also = [
-            [word for word in self.words(text.lower().split()) if word not in own] for text, own in zip(tags, said, strict=True)
+        noun_words = [self.words(noun.lower().split()) for noun in nouns]
+        tag_words = [
+            [word for word in self.words(text.lower().split()) if word not in own]
+            for text, own in zip(tags, noun_words, strict=True)
         ]
-        for words in (*said, *also):
+        for words in (*noun_words, *tag_words):
             for word in words:
                 self._numbers.setdefault(word, len(self._numbers))
         self._known = list(self._numbers)
         self._units, lengths = self._vectors(self._known)
-        self._said, self._also = self._padded(said), self._padded(also)
-        self._lengths = torch.cat([lengths, torch.zeros(1)])[self._said]
-        share = torch.zeros(self._said.shape)
-        for row, (words, head) in enumerate(zip(said, heads, strict=True)):
+        self._noun_ids, self._tag_ids = self._padded(noun_words), self._padded(tag_words)
+        self._lengths = torch.cat([lengths, torch.zeros(1)])[self._noun_ids]
+        share = torch.zeros(self._noun_ids.shape)
+        for row, (words, head) in enumerate(zip(noun_words, heads, strict=True)):
             place = words.index(head) if head in words else len(words) - 1
             share[row, : len(words)] = BESIDE
             if words:
@@ -74,43 +75,43 @@ class NounIndex:
                 self._lengths[row, [i for i in range(len(words)) if i != place]] *= VARIANT
         self._head_share = share
 
-    def similarities(self, wish: Wish) -> Tensor:
-        """How near each example is to what is asked for, float32 [N], at most 1; 0 where nothing is."""
-        thing, rest = self.words(wish.thing), self.words(wish.rest)
+    def similarities(self, parsed: ParsedPrompt) -> Tensor:
+        """Similarity of each example to the prompt, float32 [N], at most 1; 0 if the prompt names no thing."""
+        thing, rest = self.words(parsed.thing), self.words(parsed.rest)
         if not thing:
-            return torch.zeros(len(self._said))
+            return torch.zeros(len(self._noun_ids))
         beside = thing[-1].split()[:-1] if thing[-1] not in self._numbers else []  # of a phrase that the bank does not know
         others = [*thing[:-1], *beside, *rest]
         near = self._nearness([thing[-1], *others])  # [P, U + 1]
-        said, also = near[:, self._said], near[:, self._also]  # [P, N, C]
-        head = torch.maximum((said[0] * self._head_share).amax(1), TAGGED * also[0].amax(1))
+        by_noun, by_tag = near[:, self._noun_ids], near[:, self._tag_ids]  # [P, N, C]
+        head = torch.maximum((by_noun[0] * self._head_share).amax(1), TAGGED * by_tag[0].amax(1))
         covered = head
         if others:
             _, weights = self._vectors(others)
-            best = torch.maximum(said[1:].amax(2), also[1:].amax(2))
+            best = torch.maximum(by_noun[1:].amax(2), by_tag[1:].amax(2))
             described = (best * weights[:, None]).sum(0) / weights.sum().clamp(min=1e-6)
             covered = HEAD_SHARE * head + (1 - HEAD_SHARE) * described
-        told = (said.amax(0) * self._lengths).sum(1) / self._lengths.sum(1).clamp(min=1e-6)
-        return COVERED_SHARE * covered + (1 - COVERED_SHARE) * told
+        stated = (by_noun.amax(0) * self._lengths).sum(1) / self._lengths.sum(1).clamp(min=1e-6)
+        return COVERED_SHARE * covered + (1 - COVERED_SHARE) * stated
 
     def words(self, plain: Sequence[str]) -> list[str]:
-        """Words grouped into the phrases that have kin or a meaning of their own, the longest first."""
+        """Words grouped into the phrases that have related nouns or a meaning of their own, the longest first."""
         grouped, start = [], 0
         while start < len(plain):
             for count in range(min(LONGEST_PHRASE, len(plain) - start), 0, -1):
                 phrase = " ".join(plain[start : start + count])
-                if count == 1 or phrase in self._kin or phrase in self._tokenizer.numbers:
+                if count == 1 or phrase in self._related or phrase in self._tokenizer.numbers:
                     break
             grouped.append(phrase)
             start += count
         return grouped
 
     def _nearness(self, words: Sequence[str]) -> Tensor:
-        """Of each word to each of the bank's, float32 [P, U + 1], at most 1; the last column, for padding, is 0."""
+        """Similarity of each word to each word of the bank, float32 [P, U + 1], at most 1; the last column is padding and 0."""
         units, _ = self._vectors(words)
         near = (units @ self._units.T).clamp(min=0)
         for row, word in enumerate(words):
-            related = self._kin.get(word, {})
+            related = self._related.get(word, {})
             for other, share in related.items():
                 if other in self._numbers:
                     column = self._numbers[other]

@@ -33,10 +33,10 @@ ROUND_SYMMETRY = 0.9
 
 @dataclass(frozen=True)
 class Lookalike:
-    """Of one choice.
+    """Result of `choose`.
 
     Attributes:
-        index: Of the example.
+        index: Index of the example.
         is_round: Whether the object seems to look the same from all sides.
     """
 
@@ -69,7 +69,7 @@ def choose(thumbnails: UInt8Array, known: Mapping[str, UInt8Array], ranked: Floa
     """
     order = ranked.argsort(kind="stable")
     columns = [VIEW_NAMES.index(name) for name in known]
-    outlines = thumbnails[..., 3].astype(np.float32) / 255
+    outlines = thumbnails[..., 3].astype(np.float32) / np.float32(255)
     one_axis = len({column % 2 for column in columns}) == 1
     is_round = one_axis and _is_round(outlines, known, ranked, order, columns[0])
     if is_round:  # whose own colours all round say what to expect

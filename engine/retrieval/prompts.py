@@ -40,7 +40,7 @@ MATERIALS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class ParsedPrompt:
     """A prompt, taken apart.
 
     Attributes:
@@ -58,19 +58,19 @@ class Wish:
     low_poly: bool
 
 
-def read_prompt(prompt: str) -> Wish:
+def read_prompt(prompt: str) -> ParsedPrompt:
     """Take a prompt apart. A word for a material that is the head ("a stone") is a thing; so is a colour that stands alone."""
     plain = _STYLE.sub(" ", prompt)
     colours, uncoloured = split_colours(plain)
     parts = [_AMOUNT.sub("", part) for part in _PARTS.split(uncoloured)]
     phrases = [words for part in parts for piece in _OF.split(part) if (words := _content(piece))]
     if not phrases:
-        return Wish(_content(plain), (), colours, (), bool(LOW_POLY.search(prompt)))
+        return ParsedPrompt(_content(plain), (), colours, (), bool(LOW_POLY.search(prompt)))
     materials = [word for words in phrases for word in words[:-1] if word in MATERIALS]
     materials += [words[-1] for words in phrases[1:] if words[-1] in MATERIALS]
     thing = tuple(word for word in phrases[0][:-1] if word not in MATERIALS) + phrases[0][-1:]
     rest = tuple(word for words in phrases[1:] for word in words if word not in MATERIALS)
-    return Wish(thing, rest, colours, tuple(dict.fromkeys(materials)), bool(LOW_POLY.search(prompt)))
+    return ParsedPrompt(thing, rest, colours, tuple(dict.fromkeys(materials)), bool(LOW_POLY.search(prompt)))
 
 
 def _content(text: str) -> tuple[str, ...]:

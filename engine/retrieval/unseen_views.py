@@ -82,10 +82,10 @@ def fit(example: UInt8Array, known: Mapping[str, UInt8Array]) -> UInt8Array:
     """
     views = example.copy()
     rows = [(_extent(example[VIEW_NAMES.index(name)], 1), _extent(view, 1)) for name, view in known.items()]
-    rows = [(own, aim) for own, aim in rows if own is not None and aim is not None]
-    if not rows:
+    pairs = [(own, aim) for own, aim in rows if own is not None and aim is not None]
+    if not pairs:
         return views
-    own, aim = (np.mean([pair[i] for pair in rows], 0) for i in (0, 1))
+    own, aim = np.mean(pairs, 0)
     tall = _stretch(own, aim)
     for column in range(len(VIEW_NAMES)):
         wide = (1.0, 0.0)
@@ -230,5 +230,5 @@ def _warped(view: UInt8Array, wide: tuple[float, float], tall: tuple[float, floa
     return (np.concatenate([colour, moved[..., 3:]], -1).clip(0, 255) + 0.5).astype(np.uint8)
 
 
-def _blurred(image: npt.NDArray[np.floating], sigma: float) -> FloatArray:
+def _blurred(image: npt.NDArray[np.floating] | UInt8Array, sigma: float) -> FloatArray:
     return cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)

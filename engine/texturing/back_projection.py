@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_FOVY_DEG, project, rig_c2w
+from ..cameras import ORTHOGRAPHIC, Rig, project
 from ..rendering.rasterizer import CpuRasterizer, MeshRasterizer, Rasterizer
 from ..types import VIEW_NAMES
 
@@ -61,7 +61,7 @@ class BackProjector:
         verts: float [V, 3]; the mesh that occludes itself.
         faces: int [F, 3].
         views: uint8 [H, H, 4] straight RGBA, keyed by the names of `VIEW_NAMES`; any subset, at least one.
-        elevation_deg: Elevation of the cameras, degrees.
+        rig: The cameras.
         rasterizer: Finds what each camera sees; None for that of the CPU.
 
     Raises:
@@ -73,7 +73,7 @@ class BackProjector:
         verts: npt.NDArray[np.floating],
         faces: npt.NDArray[np.integer],
         views: Mapping[str, npt.NDArray[np.uint8]],
-        elevation_deg: float,
+        rig: Rig,
         rasterizer: Rasterizer | None = None,
     ) -> None:
         if not views or set(views) - set(VIEW_NAMES):
@@ -82,10 +82,11 @@ class BackProjector:
             if image.ndim != 3 or image.shape[2] != 4 or image.shape[0] != image.shape[1] or image.dtype != np.uint8:
                 raise ValueError(f"the {name} view is {image.dtype} {image.shape}, expected uint8 [H, H, 4]")
         self._mesh = (rasterizer or CpuRasterizer()).mesh(np.asarray(verts, np.float32), faces)
-        cameras = dict(zip(VIEW_NAMES, rig_c2w(elevation_deg), strict=True))
+        cameras = dict(zip(VIEW_NAMES, rig.c2w(), strict=True))
         seen = [name for name in VIEW_NAMES if name in views]
         with ThreadPoolExecutor(len(seen), "tetraview-views") as pool:  # Embree and OpenCV let each other run
-            self._views = list(pool.map(lambda name: _prepare(self._mesh, views[name], cameras[name]), seen))
+            self._views = list(pool.map(lambda name: _prepare(self._mesh, views[name], cameras[name], rig.fovy_deg), seen))
+        self._fovy_deg = rig.fovy_deg
         self._offsets = np.zeros((len(self._views), 3), np.float32)
 
     def match_views(self, points: FloatArray, normals: FloatArray, face_normals: FloatArray) -> None:
@@ -137,12 +138,16 @@ class BackProjector:
         colours = []
         for k, view in enumerate(self._views):
             to_camera = view.c2w[:3, 3] - points
-            distance = np.linalg.norm(to_camera, axis=1)
-            to_camera /= distance[:, None]
+            if self._fovy_deg == ORTHOGRAPHIC:  # parallel rays end on the camera's plane
+                axis = view.c2w[:3, 2]
+                distance, to_camera = np.asarray(to_camera @ axis, np.float32), np.tile(axis, (len(points), 1))
+            else:
+                distance = np.linalg.norm(to_camera, axis=1)
+                to_camera /= distance[:, None]
             cosine = np.einsum("nc,nc->n", normals, to_camera)
             facing = _smoothstep(cosine, *_FACING_RANGE) * np.maximum(cosine, 0)
             seen = np.flatnonzero((facing > 0) & (np.einsum("nc,nc->n", face_normals, to_camera) > 0.02))
-            xy = project(points[seen], view.c2w, RIG_FOVY_DEG)[:, :2]
+            xy = project(points[seen], view.c2w, self._fovy_deg)[:, :2]
             trust = _sample(view.trust, xy)
             trust[trust > 0] *= ~self._hidden(view, xy, points, face_normals, to_camera, distance, seen)[trust > 0]
             rgba = _sample(view.image, xy)
@@ -173,11 +178,11 @@ class BackProjector:
         return hidden
 
 
-def _prepare(mesh: MeshRasterizer, rgba: npt.NDArray[np.uint8], c2w: FloatArray) -> _View:
-    image = rgba.astype(np.float32) / 255
+def _prepare(mesh: MeshRasterizer, rgba: npt.NDArray[np.uint8], c2w: FloatArray, fovy_deg: float) -> _View:
+    image = rgba.astype(np.float32) / np.float32(255)
     image[..., :3] *= image[..., 3:]
     side = min(len(rgba), _DEPTH_PX)
-    depth = mesh.rasterize(c2w, RIG_FOVY_DEG, side, side).distance
+    depth = mesh.rasterize(c2w, fovy_deg, side, side).distance
     depth = np.where(np.isfinite(depth), depth, _FAR).astype(np.float32)
     alpha = cv2.resize(image[..., 3], (side, side), interpolation=cv2.INTER_AREA)
     return _View(c2w, image, cv2.erode(depth, np.ones((3, 3))), cv2.dilate(depth, np.ones((3, 3))), _edge_trust(depth, alpha))
@@ -208,7 +213,6 @@ def _sample(image: FloatArray, xy: FloatArray, *, nearest: bool = False) -> Floa
     rows = -(-max(n, 1) // columns)
     grid = np.full((rows * columns, 2), -1e4, np.float32)  # cv2.remap wants an image of coordinates
     grid[:n] = (xy + 1) * (np.array([width, height], np.float32) / 2) - 0.5
-    grid = grid.reshape(rows, columns, 2)
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    found = cv2.remap(image, grid, None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    found = cv2.remap(image, grid.reshape(rows, columns, 2), None, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return found.reshape(rows * columns, *image.shape[2:])[:n]

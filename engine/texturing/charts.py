@@ -97,7 +97,7 @@ def segment(
     Args:
         verts: [V, 3].
         faces: int [F, 3].
-        adjacency: Of `faces`.
+        adjacency: Adjacency of `faces`.
         normals, areas: Unit normals [F, 3] and areas [F] of the faces.
     """
     axes = np.concatenate([np.eye(3), -np.eye(3)])

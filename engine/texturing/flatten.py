@@ -57,7 +57,7 @@ def flatten_charts(
         verts: [V, 3].
         faces: int [F, 3].
         charts: int64 [F], from 0; every face looks along its chart's mean normal.
-        normals, areas: Of the faces, [F, 3] and [F].
+        normals, areas: Normals [F, 3] and areas [F] of the faces.
         relax: Whether to even out the projection's foreshortening.
 
     Returns:

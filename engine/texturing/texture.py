@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..cameras import Rig
 from ..rendering.rasterizer import rasterizer_for
 from .atlas import Atlas
 from .back_projection import BackProjector
@@ -20,14 +21,15 @@ from .normals import face_normals, vertex_normals
 
 _MATCH_POINTS = 20_000
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def paint_texture(
     field: ColourField | Any,
     atlas: Atlas,
     views: Mapping[str, npt.NDArray[np.uint8]],
-    elevation_deg: float,
+    rig: Rig,
     texture_px: int,
     on_progress: Callable[[float], None] | None = None,
 ) -> npt.NDArray[np.uint8]:
@@ -37,7 +39,7 @@ def paint_texture(
         field: Colour where no view saw the surface; see `bake.ColourField`. If it has a `device`, meshes are rasterised there.
         atlas: The unwrapped mesh.
         views: uint8 [H, H, 4] straight RGBA, framed, keyed by `VIEW_NAMES`; empty to bake the field alone.
-        elevation_deg: Elevation of the views' cameras, degrees.
+        rig: The views' cameras.
         texture_px: Side of the texture.
         on_progress: Called with the share done, 0..1, after each block of texels; may raise to cancel.
 
@@ -49,7 +51,7 @@ def paint_texture(
     """
     report = on_progress or (lambda share: None)
     rasterizer = rasterizer_for(getattr(field, "device", "cpu"))
-    projector = BackProjector(atlas.verts, atlas.faces, views, elevation_deg, rasterizer) if views else None
+    projector = BackProjector(atlas.verts, atlas.faces, views, rig, rasterizer) if views else None
     if projector is not None:
         projector.match_views(*_spread_points(atlas))
     report(0.1)
@@ -58,13 +60,13 @@ def paint_texture(
     def paint_block(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         block = surface.texels(faces)
         if projector is None:
-            colour = sample_field(field, block.points, block.normals)
+            colour = sample_field(field, block.points)
         else:
             seen = projector.sample(block.points, block.normals, block.face_normals)
             colour = seen.colour
             rest = np.flatnonzero(seen.confidence < 0.999)
             share = seen.confidence[rest, None]
-            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest], block.normals[rest])
+            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest])
         return block.texels.flat_index, np.round(colour * 255).astype(np.uint8)
 
     image = np.zeros((texture_px * texture_px, 3), np.uint8)

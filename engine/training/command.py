@@ -6,15 +6,14 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidRequestError
 from .cutout import command as cutout
 from .generator import command as generator
+from .options import add_loop_options, loop_settings, set_up, start_folder, train
 from .retrieval import build_bank
 from .text import command as text
 
@@ -77,26 +76,24 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", default="out/train", metavar="DIR", help="checkpoint, weights, curves and sample sheets (%(default)s)")
     add("--cache", metavar="DIR", help="rendered views (OUT/views)")
     add("--stage", choices=["volumetric", "mesh"], default="volumetric", help="(%(default)s)")
-    add("--minutes", type=float, default=60.0, help="time budget of the stage over all resumptions (%(default)s)")
-    add("--max-steps", type=int, metavar="N", help="stop after N steps")
-    add("--start-from", metavar="DIR", help="weights to start from; stage mesh needs them (OUT/reconstructor)")
     add("--export", metavar="DIR", help="at the end write the weights there as float16, as the package ships them")
     add("--objects", type=int, metavar="N", help="objects a step (6; stage mesh 3)")
     add("--rays", type=int, metavar="N", help="target rays an object (640; stage mesh 192)")
+    add("--patch", type=int, metavar="PX", help="draw rays in squares of this side, for SSIM and gradient losses (8)")
+    add("--appearances", type=int, default=2, metavar="N",
+        help="renders of each object: as it is, then with random solid textures over its own (%(default)s)")  # fmt: skip
     add("--jittered", type=float, metavar="SHARE", help="share of objects seen by jittered cameras, half of those lit")
     add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs are spoiled as photos are")
     add("--source-weight", type=source_weight, action="append", default=[], metavar="SOURCE=WEIGHT",
         help="draw the objects of a source so many times as often; may be given several times")  # fmt: skip
-    add("--learning-rate", type=float, metavar="RATE", help="peak rate (1e-3; stage mesh 2e-4)")
-    add("--threads", type=int, metavar="N", help="processor threads (all)")
-    add("--targets", type=int, default=10, metavar="N", help="target views rendered an object (%(default)s)")
+    add("--targets", type=int, default=12, metavar="N", help="target views rendered an object (%(default)s)")
     add("--px", type=int, default=128, help="side of inputs and targets (%(default)s)")
     add("--limit", type=int, metavar="N", help="render and use at most the first N shards of 64 objects")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
-    add("--no-bf16", action="store_true", help="keep the U-Net in float32")
-    add("--compile", action="store_true", help="fuse the U-Net: slow to start, then a fifth faster (needs a C++ compiler)")
-    add("--seed", type=int, default=0)
+    add_loop_options(
+        parser, start_from="weights to start from; stage mesh needs them (OUT/reconstructor)", rate="1e-3; stage mesh 2e-4",
+        sheets="every 7 minutes",
+    )  # fmt: skip
 
 
 def source_weight(text: str) -> tuple[str, float]:
@@ -120,57 +117,33 @@ def _run_reconstructor(args: argparse.Namespace) -> int:
     Raises:
         InvalidRequestError: No packs in the data folder, or stage two without weights to start from.
     """
-    import torch
-    from tqdm import tqdm
-
-    from ..devices import choose_device
     from ..reconstructor import Reconstructor
     from .export import export_weights
-    from .reconstructor import TrainConfig, Trainer, mesh_stage, train
+    from .loop import TrainingLoop
+    from .reconstructor import CONDITION_CHANNELS, ReconstructorTask, TrainConfig, mesh_stage, start_from_weights
     from .view_cache import ViewCache
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
-    out, views = Path(args.out), _rendered_views(args)
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads or os.cpu_count() or 1)
-    device = torch.device(choose_device(args.device).name)
-    weights = Path(args.start_from) if args.start_from else out / "reconstructor"
-    config = TrainConfig(minutes=args.minutes, seed=args.seed)
-    checkpoint_folder = out
+    out, views, device = Path(args.out), _rendered_views(args), set_up(args)
+    weights = start_folder(args)
+    config = TrainConfig()
     if args.stage == "mesh":
+        weights = weights or out / "reconstructor"
         if not (weights / "config.json").exists():
             raise InvalidRequestError(f"{weights} holds no weights to start stage mesh from: train stage volumetric first.")
-        config, checkpoint_folder = mesh_stage(args.minutes, args.seed), out / "mesh"
-    batch = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled") if getattr(args, key) is not None}
-    config = dataclasses.replace(
-        config,
-        max_steps=args.max_steps,
-        learning_rate=args.learning_rate or config.learning_rate,
-        source_weights=dict(args.source_weight),
-        bf16=not args.no_bf16,
-        compile=args.compile,
-        batch=dataclasses.replace(config.batch, **batch),
-    )
-    from_weights = args.stage == "mesh" or args.start_from
-    model = Reconstructor.from_pretrained(weights) if from_weights else Reconstructor(input_px=args.px)
-    trainer = Trainer(model, config, device)
-    if (checkpoint_folder / "checkpoint.pt").exists():
-        trainer.load(checkpoint_folder / "checkpoint.pt")
-        log.info("resuming at step %d, %.0f s", trainer.step, trainer.seconds)
+        config, out = mesh_stage(), out / "mesh"
+    given = {key: getattr(args, key) for key in ("objects", "rays", "jittered", "spoiled", "patch")}
+    batch = {key: value for key, value in given.items() if value is not None}
+    settings = {**loop_settings(args), "source_weights": dict(args.source_weight)}
+    if args.sheet_every is not None:
+        settings["sheet_every_s"] = None
+    config = dataclasses.replace(config, **settings, batch=dataclasses.replace(config.batch, **batch))
+    told = {"condition_channels": CONDITION_CHANNELS}
+    model = Reconstructor(input_px=args.px, **told) if weights is None else start_from_weights(weights, **told)
     validation = ViewCache(views / "validation")
-    started = time.perf_counter()
-    steps = train(trainer, ViewCache(views / "train"), validation if len(validation) else None, checkpoint_folder)
-    try:
-        with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
-            for terms in steps:
-                bar.n = min(100, round(100 * trainer.progress, 1))
-                bar.set_postfix_str(f"step {trainer.step}, loss {terms['loss']:.4f}")
-    finally:
-        steps.close()  # type: ignore[attr-defined]
+    task = ReconstructorTask(model, config, ViewCache(views / "train"), validation if len(validation) else None, device)
+    train(TrainingLoop(task, out))
     if args.export:
-        log.info("%d bytes in %s", export_weights(checkpoint_folder / "reconstructor", Path(args.export)), args.export)
-    seconds = time.perf_counter() - started
-    log.info("step %d after %.0f s; weights in %s", trainer.step, seconds, checkpoint_folder / "reconstructor")
+        log.info("%d bytes in %s", export_weights(out / "reconstructor", Path(args.export)), args.export)
     return 0
 
 
@@ -184,9 +157,9 @@ def _rendered_views(args: argparse.Namespace) -> Path:
 
     data = Path(args.data)
     views = Path(args.cache) if args.cache else Path(args.out) / "views"
-    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed)
+    config = CacheConfig(px=args.px, targets=args.targets, seed=args.seed, appearances=getattr(args, "appearances", 1))
     _render_missing(sorted(data.glob("train_*.npz")), data, views / "train", config, args)
-    held_out = dataclasses.replace(config, seed=args.seed + 1)
+    held_out = dataclasses.replace(config, seed=args.seed + 1, appearances=1)
     _render_missing(sorted(data.glob("val_*.npz")), data, views / "validation", held_out, args)
     return views
 

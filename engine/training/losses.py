@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cameras import RIG_FOVY_DEG
+from ..cameras import RIG_DISTANCE, RIG_FOVY_DEG
 from ..reconstructor import Reconstructor
 from ..reconstructor.encoded import Encoded
 from ..rendering.volumetric import Rendered, composite, ray_samples
@@ -20,12 +20,15 @@ class LossConfig:
     """Weights of the terms beside the colour's mean squared error, and the sampling of rays.
 
     Attributes:
-        opacity: Of the mean squared error of opacity.
-        termination: Of the negative log-likelihood, in nats, that a ray ends where it truly does.
-        occupancy: Of the negative log-likelihood, in nats, of what the target views say of a sample: seen through, or not.
-        surface: Of the mean squared error of the albedo of the samples at the true surface.
-        gradient: Of the mean absolute error of differences between neighbours; rays must be drawn in patches.
-        ssim: Of 1 - SSIM of the patches; the same.
+        opacity: Weight of the mean squared error of opacity.
+        termination: Weight of the negative log-likelihood, in nats, that a ray ends where it truly does.
+        occupancy: Weight of the negative log-likelihood, in nats, that a sample is free where a target view sees through it.
+        surface: Weight of the mean squared error of albedo at samples of the true surface.
+        gradient: Weight of the mean absolute error of differences between neighbours; needs rays drawn in patches.
+        ssim: Weight of 1 - SSIM of the patches; needs patches too.
+        sdf: Weight of the mean absolute error of the signed distance at points near the true surface, in units of `reach`.
+        normal: Weight of the error of the distance's slope: 1 along the true normal, 0 along the surface.
+        reach: How far points are displaced at most, world units.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.
         keep_behind: Share of the rays that keep them all the same.
@@ -35,8 +38,11 @@ class LossConfig:
     termination: float = 0.005
     occupancy: float = 0.03
     surface: float = 0.3
-    gradient: float = 0.0
-    ssim: float = 0.0
+    gradient: float = 0.1
+    ssim: float = 0.02
+    sdf: float = 0.02
+    normal: float = 0.01
+    reach: float = 0.06
     samples: int = 48
     behind: float = 0.15
     keep_behind: float = 0.25
@@ -88,7 +94,7 @@ def seen_through(batch: Batch, points: Tensor, batch_index: Tensor, tolerance: f
         xy = torch.stack([camera[:, 0], -camera[:, 1]], 1) * (scale / -camera[:, 2:])
         column, row = ((xy + 1) * (px / 2)).long().clamp(0, px - 1).unbind(1)
         depth = batch.depth_maps[batch_index, view, row, column].float()
-        empty |= (depth == 0) | (camera.norm(dim=1) < depth - tolerance)
+        empty |= camera.norm(dim=1) < depth + RIG_DISTANCE - tolerance  # infinite where nothing is hit
     return empty
 
 
@@ -138,6 +144,46 @@ def patch_losses(image: Tensor, truth: Tensor, patch: int) -> tuple[Tensor, Tens
     similar = (2 * mean_a * mean_b + bright) / (mean_a.square() + mean_b.square() + bright)
     similar = similar * (2 * shared + contrast) / (spread_a + spread_b + contrast)
     return gradient, 1 - similar.mean()
+
+
+def surface_loss(
+    model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """What the signed distance misses at and about points of the true surface; and the terms' values for the log.
+
+    A point displaced along the true normal by less than half the gap to the next surface has that displacement as its distance.
+    The slope is taken by central differences, so that no second derivative is needed. It is bounded, as a difference across a
+    sharp edge of the true surface is no error of the network.
+
+    Gropp et al. 2020, Implicit Geometric Regularization, https://arxiv.org/abs/2002.10099, with known normals.
+    """
+    count = batch.surface.shape[1]
+    surface = batch.surface.flatten(0, 1)  # [N, 8]
+    index = torch.arange(len(batch.surface), device=surface.device).repeat_interleave(count)
+    place, normal = surface[:, :3], surface[:, 3:6]
+    device = surface.device
+    reach = (surface[:, 6:8] / 2).clamp(max=config.reach)  # outward, inward
+    share = torch.rand(len(surface), generator=generator, device=device) * 2 - 1
+    share = share * share.abs()  # denser near the surface
+    shift = torch.where(share > 0, share * reach[:, 0], share * reach[:, 1])
+    some = torch.arange(0, len(surface), 2, device=device)  # slopes at every other point: four evaluations each
+    across = torch.randn(len(some), 3, generator=generator, device=device)
+    tangent = torch.linalg.cross(normal[some], across)
+    tangent = tangent / tangent.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    step = (0.012 * torch.ones(len(some), device=device)).minimum(reach[some].amin(1).clamp(min=2e-3))[:, None]
+    probes = [place + shift[:, None] * normal]
+    probes += [place[some] + side * step * way for way in (normal[some], tangent) for side in (1, -1)]
+    points = torch.cat(probes)
+    indices = torch.cat([index, *([index[some]] * 4)])
+    samples = model.sample(encoded, indices, points)
+    hidden = model.decoder.hidden(samples.planes, samples.views, points)
+    distance = model.decoder.signed_distance(model.decoder.log_density(hidden)[1])
+    at, ahead, behind, one_way, other_way = distance.split([len(surface), *([len(some)] * 4)])
+    error = (at + shift).abs().mean() / config.reach  # positive inside: outward is negative
+    along = (ahead - behind) / (2 * step[:, 0])
+    sideways = (one_way - other_way) / (2 * step[:, 0])
+    slope = ((along + 1).abs().clamp(max=2) + sideways.abs().clamp(max=1)).mean()
+    return config.sdf * error + config.normal * slope, {"sdf": error.item(), "normal": slope.item()}
 
 
 def volumetric_loss(decoded: Decoded, batch: Batch, config: LossConfig, patch: int = 1) -> tuple[Tensor, dict[str, float]]:

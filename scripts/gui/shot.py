@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 from mathutils import Quaternion
@@ -23,11 +25,11 @@ LIMIT_S = 300.0
 started = time.monotonic()
 
 
-def say(*words):
+def say(*words: object) -> None:
     print(f"[{time.monotonic() - started:5.1f} s]", *words, flush=True)
 
 
-def view_3d():
+def view_3d() -> tuple[Any, Any, Any, Any]:
     """The window, 3-D viewport, its main region and its sidebar."""
     window = bpy.context.window_manager.windows[0]
     area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
@@ -35,7 +37,7 @@ def view_3d():
     return window, area, regions["WINDOW"], regions["UI"]
 
 
-def prepare():
+def prepare() -> float:
     _, area, _, _ = view_3d()
     for obj in list(bpy.data.objects):  # the start-up scene's cube, camera and light
         bpy.data.objects.remove(obj)
@@ -52,17 +54,17 @@ def prepare():
     return 1.0
 
 
-def show_tab():
+def show_tab() -> float:
     _, area, _, sidebar = view_3d()
     sidebar.active_panel_category = "Tetraview"  # may be set only once the sidebar has been drawn
     area.tag_redraw()
     return 1.0
 
 
-def press(operator):
+def press(operator: str) -> Callable[[], float]:
     """A step that presses a button as the artist does: the job runs on behind the window."""
 
-    def step():
+    def step() -> float:
         window, area, region, _ = view_3d()
         with bpy.context.temp_override(window=window, area=area, region=region):
             say(operator, getattr(bpy.ops.tetraview, operator)("INVOKE_DEFAULT"))
@@ -71,7 +73,7 @@ def press(operator):
     return step
 
 
-def wait():
+def wait() -> float | None:
     status = bpy.context.window_manager.tetraview
     if status.running and time.monotonic() - started < LIMIT_S:
         return None
@@ -81,7 +83,7 @@ def wait():
     return 0.5
 
 
-def frame():
+def frame() -> float:
     window, area, region, _ = view_3d()
     view = area.spaces.active.region_3d
     view.view_rotation = Quaternion((0, 0, 1), math.radians(30)) @ Quaternion((1, 0, 0), math.radians(72))
@@ -91,21 +93,21 @@ def frame():
     return 3.0
 
 
-def shoot():
+def shoot() -> float:
     _, area, _, sidebar = view_3d()
     area.tag_redraw()
     sidebar.tag_redraw()
     return 2.0
 
 
-def finish():
+def finish() -> float:
     subprocess.run(["import", "-window", "root", PICTURE], check=True, timeout=60)
     say("saved", PICTURE)
     bpy.ops.wm.quit_blender()
     return 1.0
 
 
-STEPS = [prepare, show_tab]
+STEPS: list[Callable[[], float | None]] = [prepare, show_tab]
 if PROMPT:
     STEPS += [press("paint_views"), wait]
 if PROMPT and LAST != "views":
@@ -115,7 +117,7 @@ if not LAST:
 STEPS += [shoot, finish]
 
 
-def tick():
+def tick() -> float | None:
     """Run the next step; `wait` asks to be run again by returning None."""
     try:
         pause = STEPS[0]()

@@ -18,7 +18,7 @@ from .conftest import BENCHMARKS
 
 
 def python(*code: str, **fields: object) -> gpu.Step:
-    return gpu.Step("try", "title", [sys.executable, "-c", *code], **{"limit_s": 30.0, **fields})  # type: ignore[arg-type]
+    return gpu.Step("try", "title", [sys.executable, "-c", *code], **{"limit_s": 30.0, **fields})
 
 
 def outcome(step: gpu.Step, folder: Path, left_s: float = 100.0) -> str:
@@ -90,7 +90,7 @@ def test_what_a_stopped_step_had_written_is_kept() -> None:
 
 def test_the_package_is_found_without_being_installed(tmp_path: Path) -> None:
     environment = gpu.environment_with_package(tmp_path)
-    code = "import tetraview.kernels.programs as p; print(p.FOLDER)"
+    code = "import tetraview.kernels.sources as p; print(p.FOLDER)"
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True, cwd=tmp_path
     )

@@ -77,7 +77,7 @@ def test_a_changed_photo_or_method_makes_the_strip_another_ones(ext, photos, tmp
     def cut():
         settings.strip.show(str(tmp_path), settings.views_key(), views.photos_stamp(settings.photos()))
 
-    changes = (("left", photos["right"]), ("cutout", "plain"), ("find_elevation", False))
+    changes = (("left", photos["right"]), ("cutout", "plain"), ("find_elevation", False), ("elevation", 0.1))
     for change in [functools.partial(setattr, settings, *change) for change in changes]:
         cut()
         assert views.strip_is_usable(settings)

@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 from tetraview.engine.job import folder
-from tetraview.kernels import loader, nvrtc, programs
+from tetraview.kernels import loader, nvrtc, programs, sources
 
 from . import cuda_on_cpu
 
@@ -80,8 +80,8 @@ def test_whatever_the_code_depends_on_changes_its_key(tmp_path, monkeypatch):
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
     monkeypatch.setattr(nvrtc, "OPTIONS", (*nvrtc.OPTIONS, "--use_fast_math"))
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
-    header = tmp_path / programs.HEADER
-    header.write_text((programs.FOLDER / programs.HEADER).read_text() + "\n// changed\n")
+    header = tmp_path / sources.HEADER
+    header.write_text((sources.FOLDER / sources.HEADER).read_text() + "\n// changed\n")
     monkeypatch.setattr(loader, "FOLDER", tmp_path)
     keys.add(loader.cache_key(copy, {}, "sm_90", 13000))
     assert len(keys) == 11

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tetraview.kernels import loader, nvrtc
-from tetraview.kernels.programs import FOLDER
+from tetraview.kernels.sources import FOLDER
 
 from . import cuda_on_cpu
 

@@ -8,7 +8,7 @@ import torch
 import trimesh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, pixel_rays, rig_c2w
+from tetraview.engine.cameras import CANONICAL_RIG, RIG_FOVY_DEG, orbit_c2w, pixel_rays, rig_c2w
 from tetraview.engine.rendering.embree import EmbreeMesh
 from tetraview.engine.rendering.rasterizer import CpuRasterizer, KernelMesh, KernelRasterizer, rasterizer_for
 from tetraview.engine.rendering.uv_raster import Texels, overlapping_texels, rasterize_uvs
@@ -146,7 +146,7 @@ class Waves:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+    def albedo(self, points: torch.Tensor) -> torch.Tensor:
         assert points.device == self.device
         return 0.5 + 0.4 * (points * torch.tensor([5.0, 6.0, 7.0], device=points.device)).sin()
 
@@ -159,10 +159,10 @@ def test_a_texture_is_that_of_the_cpu(kernel_device, monkeypatch):
     photo = np.full((128, 128, 4), (220, 40, 60, 255), np.uint8)
     photo[..., 1] = np.linspace(20, 200, 128)
     photo[hits.face_index < 0] = 0
-    ours = paint_texture(Waves(kernel_device), atlas, {"front": photo}, 20.0, 512)
+    ours = paint_texture(Waves(kernel_device), atlas, {"front": photo}, CANONICAL_RIG, 512)
     used = []
     monkeypatch.setattr(texture, "rasterizer_for", lambda device: used.append(device) or CpuRasterizer())
-    truth = paint_texture(Waves(kernel_device), atlas, {"front": photo}, 20.0, 512)
+    truth = paint_texture(Waves(kernel_device), atlas, {"front": photo}, CANONICAL_RIG, 512)
     assert used == [kernel_device]
     difference = np.abs(ours.astype(int) - truth).max(-1)
     assert (difference <= 1).mean() > 0.999 and difference.mean() < 0.02

@@ -15,7 +15,7 @@ from tetraview.engine.geometry.extract_on_device import lattice_tile
 from tetraview.engine.geometry.lattice import Lattice
 from tetraview.engine.geometry.marching_tets import LatticeSurface
 from tetraview.engine.geometry.marching_tets import march_lattice as numpy_march
-from tetraview.kernels import programs, reference_tets, tets
+from tetraview.kernels import programs, reference_tets, sources, tets
 from tetraview.kernels.reference_tets import Surface
 
 from . import cuda_on_cpu
@@ -78,7 +78,7 @@ def thread_order(request: pytest.FixtureRequest, kernel_device: torch.device) ->
     if kernel_device.type != "cpu":
         pytest.skip("a GPU orders its threads itself")
 
-    def backend(source: str, definitions: programs.Definitions, device: torch.device) -> programs.Program:
+    def backend(source: str, definitions: sources.Definitions, device: torch.device) -> sources.Program:
         program = cuda_on_cpu.cpu_program(source, definitions, device)
         program.seed = request.param
         return program
@@ -228,7 +228,7 @@ def test_an_sdf_at_an_odd_address_or_with_strides_is_marched_all_the_same(
     program, addresses = programs.program("tets", tets.VARIANTS[1], kernel_device), []
 
     class Recorder:
-        def launch(self, kernel: str, grid: int, block: int, args: Sequence[programs.Argument]) -> None:
+        def launch(self, kernel: str, grid: int, block: int, args: Sequence[sources.Argument]) -> None:
             if kernel == "find_signs":
                 addresses.append(args[0].data_ptr() % 16)
             program.launch(kernel, grid, block, args)

@@ -190,9 +190,9 @@ def test_closing_the_steps_ends_the_child(tmp_path: Path, index: Index, monkeypa
     plan = make_plan(tmp_path, [make_wheel(index.folder, "slowpkg", 400_000)])
     children: list[subprocess.Popen[bytes]] = []
 
-    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
+    class Recorded(subprocess.Popen):
         def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[call-overload]
+            super().__init__(*args, **kwargs)
             children.append(self)
 
     monkeypatch.setattr(installer.subprocess, "Popen", Recorded)

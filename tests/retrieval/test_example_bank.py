@@ -89,18 +89,18 @@ def test_similarity_is_one_for_the_same_words(bank):
     assert 0.8 < bank.similarities("a pot cactus")[3] < 0.99  # a cactus beside a pot is not a pot for one
 
 
-def made(words, *entries: Entry, kin=None) -> ExampleBank:
+def made(words, *entries: Entry, related=None) -> ExampleBank:
     """A bank of these entries, all with the same picture."""
     tokenizer, encoder = words
     views = picture("green", 6)
     thumbnails = np.stack([[thumbnail(view) for view in views]] * len(entries))
-    return ExampleBank(list(entries), [webp(views)] * len(entries), thumbnails, tokenizer, encoder.table, kin)
+    return ExampleBank(list(entries), [webp(views)] * len(entries), thumbnails, tokenizer, encoder.table, related)
 
 
 def test_a_word_finds_its_kin(words):
     entries = Entry("a", "a pot", "pot", (), 0.5), Entry("b", "a truck", "truck", (), 0.5)
     assert made(words, *entries).pick("a lorry") is None
-    assert made(words, *entries, kin={"lorry": {"truck": 0.9}}).pick("a lorry").caption == "a truck"
+    assert made(words, *entries, related={"lorry": {"truck": 0.9}}).pick("a lorry").caption == "a truck"
 
 
 def test_a_material_prefers_its_colours_and_is_painted_if_none_has_them(words):
@@ -124,7 +124,7 @@ def test_detail_counts_a_little(words):
 
 def test_the_solid_one_of_two_is_taken_and_the_torn_one_if_there_is_no_other(words):
     torn, sturdy = (
-        Entry(name, f"a {name} armchair", "armchair", (), 0.5, solid=s) for name, s in (("torn", 0.3), ("sturdy", 0.7))
+        Entry(name, f"a {name} armchair", "armchair", (), 0.5, solidity=s) for name, s in (("torn", 0.3), ("sturdy", 0.7))
     )
     assert made(words, torn, sturdy).pick("an armchair").caption == "a sturdy armchair"
     assert made(words, torn).pick("an armchair").caption == "a torn armchair"
@@ -133,21 +133,21 @@ def test_the_solid_one_of_two_is_taken_and_the_torn_one_if_there_is_no_other(wor
 
 def test_nothing_of_another_kind_is_taken_because_it_is_solid(words):
     """However torn the armchair is, and though a chair may stand for one if there is none."""
-    chair = Entry("a", "a chair", "chair", (), 1.0, solid=1.0)
-    armchair = Entry("b", "an armchair", "armchair", (), 0.0, solid=0.0)
-    kin = {"armchair": {"chair": 0.84}}
-    assert made(words, chair, kin=kin).pick("an armchair").caption == "a chair"
-    assert made(words, chair, armchair, kin=kin).pick("an armchair").caption == "an armchair"
-    sofa = Entry("c", "a low sofa", "sofa", (), 0.0, solid=0.9)
-    assert made(words, armchair, sofa, kin={"armchair": {"sofa": 0.7}}).pick("an armchair").caption == "an armchair"
+    chair = Entry("a", "a chair", "chair", (), 1.0, solidity=1.0)
+    armchair = Entry("b", "an armchair", "armchair", (), 0.0, solidity=0.0)
+    related = {"armchair": {"chair": 0.84}}
+    assert made(words, chair, related=related).pick("an armchair").caption == "a chair"
+    assert made(words, chair, armchair, related=related).pick("an armchair").caption == "an armchair"
+    sofa = Entry("c", "a low sofa", "sofa", (), 0.0, solidity=0.9)
+    assert made(words, armchair, sofa, related={"armchair": {"sofa": 0.7}}).pick("an armchair").caption == "an armchair"
 
 
 def test_entries_that_nobody_measured_rank_as_before(words):
     usual, typical = (Entry(name, f"a {name} pot", "pot", (), share) for name, share in (("usual", 0.5), ("typical", 0.6)))
     assert made(words, usual, typical).pick("a pot").caption == "a typical pot"
-    better = Entry("better", "a better pot", "pot", (), 0.6, solid=1.0)
+    better = Entry("better", "a better pot", "pot", (), 0.6, solidity=1.0)
     assert made(words, usual, typical, better).pick("a pot").caption == "a better pot"
-    worse = Entry("worse", "a worse pot", "pot", (), 0.6, solid=0.5)
+    worse = Entry("worse", "a worse pot", "pot", (), 0.6, solidity=0.5)
     assert made(words, worse, typical).pick("a pot").caption == "a typical pot"
 
 

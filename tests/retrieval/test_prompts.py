@@ -28,13 +28,14 @@ NOUNS = ("horse", "statue", "truck", "fire", "barrel", "chest", "gold", "treasur
     ],
 )
 def test_the_thing_and_the_rest(prompt, thing, rest):
-    wish = read_prompt(prompt)
-    assert (wish.thing, wish.rest) == (thing, rest)
+    parsed = read_prompt(prompt)
+    assert (parsed.thing, parsed.rest) == (thing, rest)
 
 
 def test_colours_materials_and_style():
-    wish = read_prompt("a golden metal chair of oak, low-poly style")
-    assert wish.colours == ("yellow",) and set(wish.materials) == {"metal", "oak"} and wish.low_poly and wish.thing == ("chair",)
+    parsed = read_prompt("a golden metal chair of oak, low-poly style")
+    assert parsed.colours == ("yellow",) and set(parsed.materials) == {"metal", "oak"}
+    assert parsed.low_poly and parsed.thing == ("chair",)
     assert read_prompt("a stone").materials == () and not read_prompt("a stone").low_poly
 
 
@@ -45,9 +46,9 @@ def words():
     return tokenizer, random_text_encoder(len(tokenizer), table_dim=64, hidden=16, layers=1, heads=2).table
 
 
-def similarities(words, prompt, nouns, heads=None, tags=None, kin=None):
+def similarities(words, prompt, nouns, heads=None, tags=None, related=None):
     empty = [""] * len(nouns)
-    return NounIndex(nouns, heads or empty, tags or empty, kin or {}, *words).similarities(read_prompt(prompt))
+    return NounIndex(nouns, heads or empty, tags or empty, related or {}, *words).similarities(read_prompt(prompt))
 
 
 def test_the_head_counts_most(words):
@@ -66,14 +67,14 @@ def test_tags_count_less_than_the_noun_and_more_than_nothing(words):
 
 
 def test_kin_stand_for_a_noun_the_nearer_the_better(words):
-    kin = {"cask": {"barrel": 0.97, "chest": 0.6}}
-    barrel, chest, frog = similarities(words, "a cask", ["barrel", "chest", "frog"], kin=kin)
+    related = {"cask": {"barrel": 0.97, "chest": 0.6}}
+    barrel, chest, frog = similarities(words, "a cask", ["barrel", "chest", "frog"], related=related)
     assert barrel > chest > frog and barrel > 0.6
 
 
 def test_a_phrase_that_the_bank_does_not_know_is_also_its_words(words):
-    kin = {"treasure chest": {"chest": 0.95}}
-    gold, plain = similarities(words, "a treasure chest", ["chest treasure", "chest"], ["chest", "chest"], kin=kin)
+    related = {"treasure chest": {"chest": 0.95}}
+    gold, plain = similarities(words, "a treasure chest", ["chest treasure", "chest"], ["chest", "chest"], related=related)
     assert gold > plain
 
 

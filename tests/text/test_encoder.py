@@ -97,7 +97,7 @@ def test_the_table_is_frozen_and_everything_else_learns(pair: tuple[StarterTextE
     for _ in range(12):
         loss = (encoder(ids) - target)[encoder.attention_mask(ids)].square().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert all(parameter.grad is not None and bool(parameter.grad.isfinite().all()) for parameter in encoder.parameters())
         optimiser.step()
         losses.append(float(loss.detach()))

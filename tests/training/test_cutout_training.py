@@ -14,14 +14,14 @@ from safetensors import safe_open
 from tetraview.engine.errors import InvalidRequestError
 from tetraview.engine.photos.cutout_network import CutoutNetwork, border_contrast
 from tetraview.engine.training import command, view_cache
-from tetraview.engine.training.curves import CurveLog
 from tetraview.engine.training.cutout.scenes import SceneConfig, draw_scene, draw_view, object_weights, seen_again
 from tetraview.engine.training.cutout.surfaces import SURFACES
-from tetraview.engine.training.cutout.trainer import LOSSES, CutoutConfig, CutoutTrainer, cutout_loss, overlaps
+from tetraview.engine.training.cutout.trainer import LOSSES, CutoutConfig, CutoutTask, cutout_loss, overlaps
 from tetraview.engine.training.export import export_weights
-from tetraview.engine.training.generator.run import resume, train
+from tetraview.engine.training.loop import TrainingLoop
 from tetraview.engine.training.view_cache import CacheConfig, ViewCache, build_view_cache
 
+from .resuming import EXACT, check_resuming_is_exact
 from .test_training import box
 
 PX = 32
@@ -45,11 +45,11 @@ def cache(views: Path) -> ViewCache:
     return ViewCache(views / "train")
 
 
-def new_trainer(cache: ViewCache, out: Path, **settings: object) -> CutoutTrainer:
+def new_task(cache: ViewCache, **settings: object) -> CutoutTask:
     torch.manual_seed(0)
     chosen: dict[str, object] = {"batch": 4, "looks": 2, "sizes": ((0.0, PX),), "warmup_steps": 5, "bf16": False, "looked_at": 8}
-    config = CutoutConfig(scenes=SCENES, **{**chosen, **settings})  # type: ignore[arg-type]
-    return CutoutTrainer(CutoutNetwork(**TINY), config, cache, None, out, torch.device("cpu"))
+    config = CutoutConfig(scenes=SCENES, **{**chosen, **settings})
+    return CutoutTask(CutoutNetwork(**TINY), config, cache, None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("surface", [surface for surface, _ in SURFACES], ids=lambda surface: surface.__name__)
@@ -125,33 +125,23 @@ def test_the_loss_knows_right_from_wrong_and_minds_the_outline() -> None:
 
 
 def test_loss_falls_and_the_averaged_weights_are_saved(cache: ViewCache, tmp_path: Path) -> None:
-    trainer = new_trainer(cache, tmp_path, minutes=10, max_steps=40, learning_rate=4e-3, checkpoint_every_s=1e9)
-    losses = [terms["loss"] for terms in train(trainer, tmp_path, CurveLog(tmp_path, losses=LOSSES, score="overlap"))]
+    loop = TrainingLoop(new_task(cache, minutes=10, max_steps=40, learning_rate=4e-3, checkpoint_every_s=1e9), tmp_path)
+    losses = [terms["loss"] for terms in loop.run()]
     assert len(losses) == 40 and np.mean(losses[-8:]) < 0.85 * np.mean(losses[:8])
     saved = CutoutNetwork.from_pretrained(tmp_path / "cutout")
-    assert torch.equal(saved.stem.weight, trainer.average.values[0])
+    assert torch.equal(saved.stem.weight, loop.average.values[0])
     assert (tmp_path / "samples_000040.png").exists() and "overlap" in (tmp_path / "validation.csv").read_text()
 
 
 def test_resuming_gives_the_same_next_step(cache: ViewCache, tmp_path: Path) -> None:
-    first = new_trainer(cache, tmp_path, minutes=1e6)
-    steps = train(first, tmp_path, CurveLog(tmp_path, losses=LOSSES, score="overlap"))
-    for _ in range(3):
-        next(steps)
-    steps.close()  # type: ignore[attr-defined]
-    expected = first.train_step()
-    second = new_trainer(cache, tmp_path, minutes=1e6)
-    assert resume(second, tmp_path, torch.device("cpu")) and second.clock.step == 3
-    assert second.train_step()["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    for one, other in zip(first.average.values, second.average.values, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+    check_resuming_is_exact(lambda: new_task(cache, **EXACT), tmp_path)
 
 
 def test_pictures_grow_with_the_training(cache: ViewCache, tmp_path: Path) -> None:
-    trainer = new_trainer(cache, tmp_path, minutes=1e6, max_steps=4, sizes=((0.0, 32), (0.5, 64)))
+    task = new_task(cache, minutes=1e6, max_steps=4, sizes=((0.0, 32), (0.5, 64)))
     sides: list[int] = []
-    trainer.network.register_forward_pre_hook(lambda module, args: sides.append(args[0].shape[-1]))
-    list(train(trainer, tmp_path, CurveLog(tmp_path, losses=LOSSES, score="overlap")))
+    task.network.register_forward_pre_hook(lambda module, args: sides.append(args[0].shape[-1]))
+    list(TrainingLoop(task, tmp_path).run())
     assert sides[:4] == [32, 32, 64, 64]
 
 
@@ -198,3 +188,29 @@ def test_the_command_trains_and_exports(views: Path, tmp_path: Path) -> None:
         cv2.setNumThreads(-1)
     assert (tmp_path / "export" / "diffusion_pytorch_model.safetensors").stat().st_size < 2_000_000
     assert (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_training_starts_from_given_weights(views: Path, tmp_path: Path) -> None:
+    """One step at a rate of nearly nothing leaves the weights that were given; a folder without weights is refused."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    (tmp_path / "train_00.npz").write_bytes(b"")
+    words = ["cutout", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--cache", str(views), "--max-steps", "1"]
+    words += ["--px", str(PX), "--targets", "2", "--workers", "1", "--batch", "2", "--no-bf16", "--device", "cpu"]
+    words += ["--learning-rate", "1e-12", "--threads", "1", "--start-from"]
+    torch.manual_seed(7)
+    given = CutoutNetwork(**TINY)
+    given.half().save_pretrained(tmp_path / "given")
+    threads = torch.get_num_threads()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(view_cache, "load_objects", lambda pack: BOXES)
+            with pytest.raises(InvalidRequestError, match=r"no config\.json"):
+                command.run(parser.parse_args([*words, str(tmp_path / "nothing")]))
+            assert command.run(parser.parse_args([*words, str(tmp_path / "given")])) == 0
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(-1)
+    trained = CutoutNetwork.from_pretrained(tmp_path / "out" / "cutout")
+    assert trained.dtype == torch.float32
+    assert all(torch.allclose(a, b.float(), atol=1e-6) for a, b in zip(trained.parameters(), given.parameters(), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tetraview.engine.reconstructor import Reconstructor
 from tetraview.engine.training.batches import BatchConfig, in_patches
+from tetraview.engine.training.loop import TrainingLoop
 from tetraview.engine.training.losses import LossConfig, patch_losses
-from tetraview.engine.training.reconstructor import TrainConfig, Trainer, batches_forever
+from tetraview.engine.training.reconstructor import ReconstructorTask, TrainConfig
 from tetraview.engine.training.view_cache import ViewCache
 
 from .test_training import TINY, cache  # noqa: F401
@@ -46,21 +49,20 @@ def test_only_what_neighbours_say_counts() -> None:
     assert float(flat[0]) > float(brighter[0]) > 0 and float(flat[1]) > 0.9
 
 
-def test_the_terms_count_by_their_weights(cache: ViewCache) -> None:  # noqa: F811
+def test_the_terms_count_by_their_weights(cache: ViewCache, tmp_path: Path) -> None:  # noqa: F811
     totals, terms = [], {}
-    for weights in ({}, {"gradient": 3.0, "ssim": 5.0}):
+    for weights in ({"gradient": 0.0, "ssim": 0.0}, {"gradient": 3.0, "ssim": 5.0}):
         torch.manual_seed(0)
         batch = BatchConfig(objects=2, rays=64, patch=4)
         config = TrainConfig(minutes=10, bf16=False, batch=batch, loss=LossConfig(samples=24, **weights))
-        trainer = Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
-        terms = trainer.train_step(next(batches_forever(cache, trainer)))
+        terms = TrainingLoop(ReconstructorTask(Reconstructor(**TINY), config, cache, None, torch.device("cpu")), tmp_path).step()
         totals.append(terms["loss"])
     assert min(terms["gradient"], terms["ssim"]) > 0
     assert totals[1] - totals[0] == pytest.approx(3 * terms["gradient"] + 5 * terms["ssim"], rel=1e-3)
 
 
-def test_patch_losses_refuse_single_rays(cache: ViewCache) -> None:  # noqa: F811
-    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16), loss=LossConfig(ssim=1.0))
-    trainer = Trainer(Reconstructor(**TINY), config, torch.device("cpu"))
+def test_patch_losses_refuse_single_rays(cache: ViewCache, tmp_path: Path) -> None:  # noqa: F811
+    config = TrainConfig(minutes=10, bf16=False, batch=BatchConfig(objects=1, rays=16, patch=1), loss=LossConfig(ssim=1.0))
+    task = ReconstructorTask(Reconstructor(**TINY), config, cache, None, torch.device("cpu"))
     with pytest.raises(ValueError, match="patch: expected at least 2"):
-        trainer.train_step(next(batches_forever(cache, trainer)))
+        TrainingLoop(task, tmp_path).step()

@@ -18,7 +18,7 @@ from tetraview.engine.training.retrieval.kinship import (
     SAME,
     SIBLING,
     WordNet,
-    kin_of,
+    related_nouns,
     singulars,
 )
 
@@ -78,24 +78,24 @@ def wordnet(tmp_path_factory) -> WordNet:
 
 
 def test_kin_and_how_near_they_are(wordnet):
-    kin = kin_of(["axe", "mushroom", "chest"], wordnet, VOCABULARY)
-    assert kin["ax"] == {"axe": SAME}
-    assert kin["hatchet"] == {"axe": NARROWER[0]}
-    assert kin["saw"] == {"axe": SIBLING}
-    assert kin["toadstool"] == {"mushroom": DEFINED}  # a cousin, and in the definition
-    assert kin["treasure chest"] == {"chest": COMPOUND}
-    assert SAME > kin["tool"]["axe"] > SIBLING
-    assert not {"axe", "mushroom", "chest"} & set(kin)
+    related = related_nouns(["axe", "mushroom", "chest"], wordnet, VOCABULARY)
+    assert related["ax"] == {"axe": SAME}
+    assert related["hatchet"] == {"axe": NARROWER[0]}
+    assert related["saw"] == {"axe": SIBLING}
+    assert related["toadstool"] == {"mushroom": DEFINED}  # a cousin, and in the definition
+    assert related["treasure chest"] == {"chest": COMPOUND}
+    assert SAME > related["tool"]["axe"] > SIBLING
+    assert not {"axe", "mushroom", "chest"} & set(related)
 
 
 def test_a_rare_meaning_counts_less(wordnet):
-    kin = kin_of(["sausage", "hound"], wordnet, VOCABULARY)
-    assert kin["dog"]["sausage"] == pytest.approx(SAME * RARE_SENSE**2, abs=0.005)
-    assert kin["dog"]["hound"] == BROADER[0]
+    related = related_nouns(["sausage", "hound"], wordnet, VOCABULARY)
+    assert related["dog"]["sausage"] == pytest.approx(SAME * RARE_SENSE**2, abs=0.005)
+    assert related["dog"]["hound"] == BROADER[0]
 
 
 def test_a_plural_has_the_kin_of_its_singular(wordnet):
-    assert kin_of(["axes"], wordnet, VOCABULARY)["hatchet"] == {"axes": NARROWER[0]}
+    assert related_nouns(["axes"], wordnet, VOCABULARY)["hatchet"] == {"axes": NARROWER[0]}
     assert [singulars(word)[:1] for word in ("berries", "knives", "boxes", "chairs", "glass", "cactus", "gas")] == [
         ["berry"], ["knif"], ["box"], ["chair"], [], [], [],
     ]  # fmt: skip
@@ -103,7 +103,8 @@ def test_a_plural_has_the_kin_of_its_singular(wordnet):
 
 
 def test_words_that_the_vocabulary_would_cut_into_many_pieces_are_left_out(wordnet):
-    assert "hatchet" not in kin_of(["axe"], wordnet, VOCABULARY - {"hatchet"} | set("hatce") | {f"##{c}" for c in "hatche"})
+    pieces = VOCABULARY - {"hatchet"} | set("hatce") | {f"##{c}" for c in "hatche"}
+    assert "hatchet" not in related_nouns(["axe"], wordnet, pieces)
 
 
 def test_a_folder_without_wordnet(tmp_path):
@@ -116,8 +117,8 @@ def test_the_bank_gets_its_kin(tmp_path, wordnet):
     size = write_kin(tmp_path, wordnet, VOCABULARY)
     path = Path(tmp_path / "kin.json")
     assert size == path.stat().st_size
-    kin = json.loads(path.read_text())
-    assert set(kin["hatchet"]) == {"axe", "tool"} and "mushroom" in kin["toadstool"]
+    related = json.loads(path.read_text())
+    assert set(related["hatchet"]) == {"axe", "tool"} and "mushroom" in related["toadstool"]
 
 
 def views(colour, other=None) -> np.ndarray:

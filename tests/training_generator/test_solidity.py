@@ -1,4 +1,4 @@
-"""How solid examples are: torn surfaces score low, scoring goes on where it was broken off, and the bank holds the scores."""
+"""Solidity of examples: torn surfaces score low, scoring goes on where it was broken off, and the bank holds the scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tetraview.engine.training.retrieval.solidity import SolidityScores, agreeme
 from .conftest import BOXES, box
 
 
-def solid_of(made, truth) -> float:
-    """Of one TexturedMesh beside another."""
-    return agreement(depth_maps(made.verts, made.faces), depth_maps(truth.verts, truth.faces)).solid
+def solidity_of(made, truth) -> float:
+    """Solidity of one TexturedMesh measured against another."""
+    return agreement(depth_maps(made.verts, made.faces), depth_maps(truth.verts, truth.faces)).solidity
 
 
 def without(mesh, axis: int, side: float):
@@ -40,11 +40,11 @@ def model() -> LoadedModel:
 def test_a_box_is_solid_and_one_with_its_top_knocked_out_is_not():
     whole = box("whole", (0.5, 0.3, 0.6), (9, 9, 9), "black")
     torn = without(whole, 2, 0.6)
-    assert solid_of(whole, whole) > 0.999
-    assert solid_of(torn, whole) < 0.3
-    assert solid_of(whole, torn) < 0.8  # a lid on what is hollow is wrong, too
-    assert solid_of(whole, torn) > solid_of(torn, whole) + 0.2  # but not as wrong as a hole
-    assert solid_of(dataclasses.replace(whole, faces=whole.faces[:0]), whole) == 0
+    assert solidity_of(whole, whole) > 0.999
+    assert solidity_of(torn, whole) < 0.3
+    assert solidity_of(whole, torn) < 0.8  # a lid on what is hollow is wrong, too
+    assert solidity_of(whole, torn) > solidity_of(torn, whole) + 0.2  # but not as wrong as a hole
+    assert solidity_of(dataclasses.replace(whole, faces=whole.faces[:0]), whole) == 0
 
 
 def test_a_small_hole_counts():
@@ -57,14 +57,14 @@ def test_a_small_hole_counts():
         half = round(np.sqrt(len(rows) / 20) / 2)
         y, x = round(rows.mean()), round(columns.mean())
         view[y - half : y + half, x - half : x + half] = np.inf
-    assert 0.7 < agreement(torn, depth).solid < 0.93
+    assert 0.7 < agreement(torn, depth).solidity < 0.93
 
 
 def test_a_thin_blade_need_not_lie_on_the_same_pixels_but_must_be_there():
     blade, thicker = (box("blade", (0.06, width, 0.9), (9, 9, 9), "black") for width in (0.002, 0.01))
-    assert solid_of(thicker, blade) > 0.9 and solid_of(blade, thicker) > 0.9
+    assert solidity_of(thicker, blade) > 0.9 and solidity_of(blade, thicker) > 0.9
     broken = dataclasses.replace(blade, verts=np.where(blade.verts[:, 2:] > 0, blade.verts * (1, 1, 0), blade.verts))
-    assert solid_of(broken, blade) < 0.3
+    assert solidity_of(broken, blade) < 0.3
 
 
 def test_the_engines_mesh_of_a_boxs_views_is_the_box(model):
@@ -100,28 +100,29 @@ def test_interrupted_scoring_goes_on(model, pack, grids: GridCache, tmp_path, mo
     path.write_bytes(kept + kept[: len(kept) // 2])  # broken off in the middle of a line
 
     again = SolidityScores(tmp_path, "aa")
-    assert list(again.solid) == [first]
+    assert list(again.solidity) == [first]
     assert set(score_missing([pack], grids, ids, model, again)) == set(ids) - {first}
-    read = SolidityScores(tmp_path, "aa").solid
-    assert read == again.solid and set(read) == set(ids)
+    read = SolidityScores(tmp_path, "aa").solidity
+    assert read == again.solidity and set(read) == set(ids)
     assert list(score_missing([pack], grids, ids, model, again)) == []
-    assert SolidityScores(tmp_path, "bb").solid == {}  # another reconstructor's
+    assert SolidityScores(tmp_path, "bb").solidity == {}  # another reconstructor's
     monkeypatch.setattr(solidity, "SETTINGS", [*solidity.SETTINGS[:-1], 80.0])
-    assert SolidityScores(tmp_path, "aa").solid == {}  # judged in another way
+    assert SolidityScores(tmp_path, "aa").solidity == {}  # judged in another way
 
 
 def test_the_bank_is_written_when_all_are_scored(pack, grids: GridCache, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     examples.add_arguments(parser)
-    given = ["--data", str(pack.parent), "--cache", str(grids.folder), "--out", str(tmp_path), "--solid", str(tmp_path / "solid")]
+    given = ["--data", str(pack.parent), "--cache", str(grids.folder), "--out", str(tmp_path)]
+    given += ["--solidity", str(tmp_path / "solidity")]
     assert examples.run(parser.parse_args([*given, "--limit", "1"])) == 0
     assert "1 of 3" in capsys.readouterr().out
     captions = tmp_path / "examples" / "examples.json"
     assert not captions.exists()
     assert examples.run(parser.parse_args(given)) == 0
-    lines = [json.loads(line) for line in (tmp_path / "solid" / solidity.SCORES_FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "solidity" / solidity.SCORES_FILE).read_text().splitlines()]
     assert len(lines) == 3
-    stored = {entry["id"]: entry["solid"] for entry in json.loads(captions.read_text())}
-    assert stored == {line["id"]: line["solid"] for line in lines}
+    stored = {entry["id"]: entry["solidity"] for entry in json.loads(captions.read_text())}
+    assert stored == {line["id"]: line["solidity"] for line in lines}
     assert examples.run(parser.parse_args(given[:-2])) == 0  # not scored
-    assert all("solid" not in entry for entry in json.loads(captions.read_text()))
+    assert all("solidity" not in entry for entry in json.loads(captions.read_text()))

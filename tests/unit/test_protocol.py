@@ -32,6 +32,7 @@ names = st.lists(st.sampled_from(VIEW_NAMES)).map(tuple)
 fields_of_requests = {
     "photos": paths, "output_dir": text, "prompt": text, "negative_prompt": text, "views_dir": st.none() | text, "repaint": names,
     "flip": names, "replace": names, "poly_budget": st.integers(), "texture_px": st.integers(), "elevation_deg": numbers,
+    "fovy_deg": numbers,
     "cutout": text, "device": text, "model": st.none() | text, "generator": st.none() | text, "seed": st.integers(),
     "steps": st.integers(), "guidance": numbers, "object_size": numbers, "use_examples": st.booleans(),
     "find_elevation": st.booleans(), "orbit_frames": st.integers(), "orbit_px": st.integers(),
@@ -135,7 +136,7 @@ def test_what_a_request_paints_and_runs(fields, painted, phases):
         ({"views_dir": "v", "repaint": VIEW_NAMES}, "nothing to start from"),
         ({"prompt": "a", "repaint": ("left",)}, "no views to repaint"),
         ({"prompt": "a", "flip": ("left",)}, "no views to flip"),
-        ({"views_dir": "v", "flip": ("top",)}, "Unknown view 'top' to flip"),
+        ({"views_dir": "v", "flip": ("top",)}, "Flipping the view 'top' is not offered"),
         ({"views_dir": "v", "replace": ("left",)}, "No photo to replace the left view"),
         ({"views_dir": "v", "replace": ("left",), "photos": {"left": "x"}, "repaint": ("left",)}, "not both"),
         ({"views_dir": "v", "flip": ("left",), "repaint": ("left",)}, "not both"),
@@ -148,3 +149,49 @@ def test_what_a_request_paints_and_runs(fields, painted, phases):
 def test_requests_that_cannot_be_run_say_why(fields, words):
     with pytest.raises(errors.InvalidRequestError, match=words):
         GenerateRequest(**{"photos": {}, "output_dir": "x", **fields}).check()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"find_elevation": "no"}, "The request's find_elevation must be true or false, not 'no'."),
+        ({"find_elevation": 1}, "The request's find_elevation must be true or false, not 1."),
+        ({"seed": True}, "The request's seed must be a whole number, not True."),
+        ({"guidance": "4"}, "The request's guidance must be a number, not '4'."),
+        ({"elevation_deg": 10**400}, "The request's elevation_deg must be a number, not 1000"),
+        ({"model": 3}, "The request's model must be a text or null, not 3."),
+        ({"flip": "left"}, "The request's flip must be a list of texts, not 'left'."),
+        ({"photos": {"front": None}}, "The request's photos must be an object of texts"),
+    ],
+)
+def test_wrong_types_are_refused_on_the_wire_and_in_the_file(fields, words):
+    values = {"photos": {}, "output_dir": "x", "prompt": "a", **fields}
+    with pytest.raises(errors.InvalidRequestError) as on_the_wire:
+        protocol.request_from_dict(values)
+    with pytest.raises(errors.InvalidRequestError) as in_the_file:
+        GenerateRequest.from_json(json.dumps(values))
+    assert str(on_the_wire.value).startswith(words) and str(in_the_file.value) == str(on_the_wire.value)
+
+
+def test_unknown_fields_are_refused_on_the_wire_and_left_out_of_a_file():
+    values = {"photos": {}, "output_dir": "x", "colour": "red"}
+    with pytest.raises(errors.InvalidRequestError, match="unknown field 'colour'"):
+        protocol.request_from_dict(values)
+    assert GenerateRequest.from_json(json.dumps(values)) == GenerateRequest({}, "x")
+    with pytest.raises(errors.InvalidRequestError, match="has no output_dir"):
+        protocol.request_from_dict({"photos": {}})
+
+
+def test_the_key_of_the_views_follows_what_they_are_made_from():
+    one, four = {"front": "f.png"}, dict.fromkeys(VIEW_NAMES, "x.png")
+
+    def changes(photos, **fields):
+        request = GenerateRequest(photos, "x", prompt="a")
+        return dataclasses.replace(request, **fields).views_key() != request.views_key()
+
+    for fields in ({"elevation_deg": 5.0}, {"find_elevation": True}, {"cutout": "plain"}):
+        assert changes(one, **fields) and changes(four, **fields) and not changes({}, **fields)
+    for fields in ({"prompt": "b"}, {"seed": 1}, {"steps": 9}, {"use_examples": False}):
+        assert changes(one, **fields) and changes({}, **fields) and not changes(four, **fields)
+    for fields in ({"poly_budget": 500}, {"texture_px": 256}, {"output_dir": "y"}, {"device": "cpu"}, {"orbit_frames": 9}):
+        assert not changes(one, **fields) and not changes({}, **fields) and not changes(four, **fields)

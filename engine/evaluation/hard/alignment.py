@@ -42,7 +42,7 @@ class Alignment:
 
     def mesh(self, mesh: TexturedMesh) -> TexturedMesh:
         """The result's mesh in the truth's frame."""
-        return replace(mesh, verts=(mesh.verts * np.float32(self.scale) + np.float32(self.shift)).astype(np.float32))
+        return replace(mesh, verts=(mesh.verts * np.float32(self.scale) + np.asarray(self.shift, np.float32)).astype(np.float32))
 
     def field(self, field: Any) -> AlignedField:
         """The result's field in the truth's frame, to be rendered."""
@@ -76,7 +76,7 @@ def align(result: TexturedMesh, truth: TexturedMesh, seed: int) -> Alignment:
     Args:
         result: The exported mesh.
         truth: The object.
-        seed: Of the surface samples that stand for both.
+        seed: Seed of the surface samples that represent both shapes.
     """
     rng = np.random.default_rng(seed)
     points = sample_surface(result.verts, result.faces, _SAMPLES, rng)
@@ -92,7 +92,7 @@ def align(result: TexturedMesh, truth: TexturedMesh, seed: int) -> Alignment:
 
     low, high = np.percentile(points, (1, 99), axis=0)
     true_low, true_high = np.percentile(true_points, (1, 99), axis=0)
-    scale = np.clip(np.linalg.norm(true_high - true_low) / max(np.linalg.norm(high - low), 1e-6), *_SCALE_RANGE)
+    scale = np.clip(np.linalg.norm(true_high - true_low) / max(float(np.linalg.norm(high - low)), 1e-6), *_SCALE_RANGE)
     boxed = np.array([np.log(scale), *((true_low + true_high) / 2 - scale * (low + high) / 2)])
     start = min((np.zeros(4), boxed), key=loss)
     simplex = np.vstack([start, start + 0.05 * np.eye(4)])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cameras import FloatArray
-from ...dataset.colour import linear_to_srgb
+from ...imaging.colour import linear_to_srgb
 
 FAMILIES = ("wall", "gradient", "table", "clutter")
 """The kinds of random background, see `Place`."""
@@ -58,7 +58,7 @@ class Place:
 
         Args:
             alpha: float32 [H, W], the subject's coverage, 0..1: the table's edge and the shadow depend on it.
-            rng: Of this photo.
+            rng: Source of randomness for this photo.
 
         Returns:
             float32 [H, W, 3], sRGB 0..1.

@@ -62,7 +62,7 @@ def run_hard(args: argparse.Namespace, setup: Evaluation, settings: dict[str, An
     if not records[CLEAN.name]:
         raise EngineError(f"None of the {len(refs)} objects could be read; the first: {next(iter(unreadable.values()))}")
     px = str(setup.resolutions[0])
-    report = {
+    report: dict[str, Any] = {
         "settings": settings,
         "kinds": {name: summarise_kind(group, records[CLEAN.name], px) for name, group in records.items()},
         "background_families": _by_family(records, px),

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ...cameras import RIG_ELEVATION_DEG, FloatArray
 from ...dataset.textured_mesh import TexturedMesh
 from ...errors import EngineError
+from ...imaging.compare import psnr
 from ...types import VIEW_NAMES, GenerateRequest
-from ..metrics import psnr
 from ..objects import ObjectRef
 from ..report import ROWS
 from ..run import KEPT_META, Evaluation, Stopwatch, file_stem, run_steps
@@ -27,7 +27,7 @@ from .photos import Kind, PhotoSet, take_photos
 
 TILE_PX = 96
 SHOWN_VIEWS = (1, 13)
-"""Of the 16 novel views, those on the sheet."""
+"""Indices of the novel views shown on the sheet."""
 
 _UNALIGNED = Alignment(1.0, (0.0, 0.0, 0.0), 0.0, 0.0)
 _LABEL_PX = 15

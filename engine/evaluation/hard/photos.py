@@ -15,10 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...cameras import RIG_AZIMUTH_DEG, RIG_DISTANCE, RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, orbit_c2w
-from ...dataset.colour import srgb_to_linear
 from ...dataset.lighting import Light
 from ...dataset.render import render_views
 from ...dataset.textured_mesh import TexturedMesh
+from ...imaging.colour import srgb_to_linear
 from ...types import VIEW_NAMES
 from .backgrounds import FAMILIES, Place, blackbody_gains, sensor_noise, to_bytes
 
@@ -94,7 +94,7 @@ def take_photos(mesh: TexturedMesh, kind: Kind, *, seed: int, number: int = 0, p
     Args:
         mesh: The object.
         kind: How the photos are spoiled. What two kinds share (the lamp, the background, the cast ...) is the same for both.
-        seed: Of every random choice, together with the object's id.
+        seed: Seed of every random choice, combined with the object's id.
         number: The object's place in the run: families of backgrounds take turns.
         px: Height of the photos.
     """

@@ -83,7 +83,7 @@ class StarterTextEncoder(ModelMixin, ConfigMixin):
     Args:
         vocab_size, table_dim: Size of the frozen table.
         hidden: Channels of the output (the denoiser's cross_attention_dim).
-        layers, heads: Of the transformer.
+        layers, heads: Numbers of layers and attention heads of the transformer.
         max_length: Longest prompt, tokens.
     """
 
@@ -123,7 +123,7 @@ class StarterTextEncoder(ModelMixin, ConfigMixin):
             input_ids: int64 [B, L] from `StarterTokenizer`, L at most max_length; 0 is padding.
             row_noise: For training: standard deviation of noise added to each table row, relative to the row's own size. Captions
                 name few words; noise makes each stand for its neighbourhood. Synonyms are about 0.6 apart in this measure.
-            generator: Of the noise, on the device of the model.
+            generator: Source of the noise, on the device of the model.
 
         Returns:
             [B, L, hidden]; 0 where there is padding.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...cameras import RIG_DISTANCE, RIG_FOVY_DEG
-from ..view_cache import ViewCache
+from ..view_cache import ViewCache, absolute_depth
 from .backdrops import draw_backdrop, paste
 from .surfaces import draw_surface, fractal_noise
 
@@ -66,7 +66,7 @@ def draw_view(cache: ViewCache, index: int, rng: np.random.Generator) -> Float32
     near = np.s_[max(0, rows[0] - 1) : rows[-1] + 2, max(0, columns[0] - 1) : columns[-1] + 2]
     part = rgba[near].astype(np.float32) / 255
     if depth is not None and rng.random() < 0.8:
-        part[..., :3] *= _relief(depth[near].astype(np.float32), len(depth), rng)[..., None]
+        part[..., :3] *= _relief(absolute_depth(depth[near]), len(depth), rng)[..., None]
     part[..., :3] *= part[..., 3:]
     return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
 
@@ -167,10 +167,10 @@ def _shadowed(scene: Float32Array, alpha: Float32Array, rng: np.random.Generator
 
 def photographed(picture: Float32Array, config: SceneConfig, rng: np.random.Generator) -> UInt8Array:
     """The picture [px, px, 3] as a camera gives it: exposure, cast, contrast; often blur, noise, JPEG. uint8."""
-    picture = np.clip(picture, 0, 1.3) * rng.uniform(0.7, 1.25) * rng.uniform(0.88, 1.12, 3)
-    picture = np.clip(picture, 0, 1) ** rng.uniform(0.6, 1.25)
-    picture = (picture - 0.5) * rng.uniform(0.75, 1.15) + 0.5
-    result = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    exposed = np.clip(picture, 0, 1.3) * rng.uniform(0.7, 1.25) * rng.uniform(0.88, 1.12, 3)
+    curved = np.clip(exposed, 0, 1) ** rng.uniform(0.6, 1.25)
+    contrasted = (curved - 0.5) * rng.uniform(0.75, 1.15) + 0.5
+    result = (np.clip(contrasted, 0, 1) * 255 + 0.5).astype(np.uint8)
     if rng.random() > config.degraded:
         return result
     if rng.random() < 0.35:
@@ -184,8 +184,8 @@ def photographed(picture: Float32Array, config: SceneConfig, rng: np.random.Gene
         result = np.clip(result + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
         _, stream = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 95))])
-        result = cv2.imdecode(stream, cv2.IMREAD_COLOR)
-    return np.asarray(result, np.uint8)
+        result = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR), np.uint8)
+    return result
 
 
 def draw_scene(

@@ -1,31 +1,27 @@
-"""Steps, loss and looks of the cut-out network's training, as `generator/run.py` drives them."""
+"""Batches, loss and validation of the cut-out network's training, as `loop.TrainingLoop` drives them."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...photos.cutout_network import CutoutNetwork
-from ..curves import CurveLog
-from ..generator.run import Average, Clock, RunConfig, autocast_dtype, load_trainable, trainable_state
+from ..loop import LoopConfig, Task, Validation, autocast
 from ..view_cache import ViewCache
 from .scenes import SceneConfig, draw_batch, object_weights
-
-log = logging.getLogger(__name__)
 
 LOSSES = ("loss", "cross_entropy", "overlap")
 _SHEET_COLUMNS = 16
 
 
 @dataclass(frozen=True)
-class CutoutConfig(RunConfig):
+class CutoutConfig(LoopConfig):
     """Settings of this stage.
 
     Attributes:
@@ -34,7 +30,7 @@ class CutoutConfig(RunConfig):
         overlap: Weight of the soft intersection over union beside the cross entropy's 1.
         looks: How often each scene is seen in a step, mirrored and in other light: drawing one costs as much as learning from it.
         sizes: Share of the budget from which pictures have this side: small ones first, for they cost a tenth.
-        looked_at: Unseen pictures a look is scored on.
+        looked_at: Unseen pictures a validation is scored on.
         scenes: How pictures are made.
     """
 
@@ -42,7 +38,7 @@ class CutoutConfig(RunConfig):
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.998
-    sheet_every: int = 500
+    sheet_every: int | None = 500
     batch: int = 16
     edge: float = 2.0
     overlap: float = 0.5
@@ -73,76 +69,60 @@ def to_pixels(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-class CutoutTrainer:
-    """Holds the network, its moving average and optimiser.
+@dataclass(frozen=True)
+class CutoutBatch:
+    """Pictures uint8 [B, S, S, 3] and the coverage of their subjects uint8 [B, S, S]."""
+
+    pictures: npt.NDArray[np.uint8]
+    coverage: npt.NDArray[np.uint8]
+
+
+class CutoutTask(Task[CutoutBatch]):
+    """Trains the cut-out network.
 
     Args:
         network: The model.
         config: Settings.
         cache: Views of the training objects.
-        validation: Views of unseen objects, or None.
-        out: Where the weights (`OUT/cutout`) and sheets go.
+        validation: Views of unseen objects; if None, the training objects are measured.
         device: Where to train.
     """
 
-    is_main = True
+    losses = LOSSES
+    score = "overlap"
 
     def __init__(
-        self,
-        network: CutoutNetwork,
-        config: CutoutConfig,
-        cache: ViewCache,
-        validation: ViewCache | None,
-        out: Path,
-        device: torch.device,
+        self, network: CutoutNetwork, config: CutoutConfig, cache: ViewCache, validation: ViewCache | None, device: torch.device
     ) -> None:
-        self.config, self.cache, self.validation, self.out, self.device = config, cache, validation, out, device
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.clock = Clock(config)
+        self.config: CutoutConfig = config
+        self.cache, self.validation, self.device = cache, validation, device
+        self.network: CutoutNetwork = network.to(device, memory_format=torch.channels_last)
         self.weights = object_weights(cache.meta)
-        self.average = Average(self.network.parameters(), config.ema_decay)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         if config.compile:
             self.network.compile()
 
-    def train_step(self) -> dict[str, float]:
+    def draw(self, rng: np.random.Generator, progress: float) -> CutoutBatch:
         config = self.config
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.clock.rate
-        px = max((start, side) for start, side in config.sizes if start <= self.clock.progress)[1]
+        px = max((start, side) for start, side in config.sizes if start <= progress)[1]
         scenes = replace(config.scenes, px=px)
-        pictures, coverage = draw_batch(self.cache, self.weights, scenes, config.batch, self.clock.rng(), looks=config.looks)
-        truth = torch.from_numpy(coverage)[:, None].to(self.device).float() / 255
-        self.network.train()
-        with autocast_dtype(self.device, config.bf16):
-            logits = self.network(to_pixels(pictures).to(self.device))
-        loss, terms = cutout_loss(logits.float(), truth, config)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        self.average.update(self.clock.step)
-        return {**terms, "norm": float(norm)}
+        return CutoutBatch(*draw_batch(self.cache, self.weights, scenes, config.batch, rng, looks=config.looks))
 
-    def agree(self, seconds: float) -> float:
-        return seconds
+    def loss(self, network: nn.Module, batch: CutoutBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        truth = torch.from_numpy(batch.coverage)[:, None].to(self.device).float() / 255
+        with autocast(self.device, self.config.bf16):
+            logits = network(to_pixels(batch.pictures).to(self.device))
+        return cutout_loss(logits.float(), truth, self.config)
 
-    @torch.no_grad()
-    def look(self, curves: CurveLog) -> None:
-        """Sheet of pictures above coverage, mean overlap on unseen objects, and the averaged weights in `OUT/cutout`."""
+    def validate(self) -> Validation:
+        """Mean overlap on unseen objects, and a sheet of pictures above what is kept of them."""
         cache = self.validation or self.cache
         config = self.config
         pictures, coverage = draw_batch(
             cache, object_weights(cache.meta), config.scenes, config.looked_at, np.random.default_rng(config.seed + 1)
         )
-        self.network.eval()
-        with self.average.in_use():
-            self.network.save_pretrained(self.out / "cutout")
-            found = [self.network(to_pixels(part).to(self.device)).sigmoid()[:, 0].cpu() for part in np.array_split(pictures, 8)]
+        found = [self.network(to_pixels(part).to(self.device)).sigmoid()[:, 0].cpu() for part in np.array_split(pictures, 8)]
         probability = torch.cat(found).numpy()
         score = float(overlaps(probability > 0.5, coverage > 127).mean())
-        log.info("step %d: overlap %.3f", self.clock.step, score)
         rows = []
         for start in range(0, min(len(pictures), 3 * _SHEET_COLUMNS), _SHEET_COLUMNS):
             part = np.s_[start : start + _SHEET_COLUMNS]
@@ -150,16 +130,11 @@ class CutoutTrainer:
             kept = probability[part][..., None] * seen + (1 - probability[part][..., None]) * np.array([1.0, 0.0, 1.0])
             rows += [np.concatenate(list(seen), 1), np.concatenate(list(kept), 1)]
         width = rows[0].shape[1]
-        sheet = np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
-        curves.add_validation(self.clock.step, self.clock.seconds, score, sheet)
+        return Validation(score, np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
 
-    def state(self) -> dict[str, Any]:
-        return {"model": trainable_state(self.network), "average": self.average.values, "optimiser": self.optimiser.state_dict()}
-
-    def load(self, state: dict[str, Any]) -> None:
-        load_trainable(self.network, state["model"])
-        self.average.load(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+    def save_weights(self, out: Path, found: Validation | None) -> None:
+        """Write the network to `OUT/cutout`."""
+        self.network.save_pretrained(out / "cutout")
 
 
 def overlaps(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

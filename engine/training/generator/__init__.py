@@ -3,5 +3,5 @@
     grid_cache -> autoencoder -> latents -> batches -> denoiser (selection) -> consistency
 
 Each stage is one command (`python -m tetraview train autoencoder|generator|distill`), has a time budget over all resumptions
-(`run`), and goes on at the step where it stopped.
+(`training/loop.py`), and goes on at the step where it stopped.
 """

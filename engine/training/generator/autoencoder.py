@@ -6,31 +6,26 @@ on their moments makes every channel mean 0 and variance 1 (what is left goes in
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...imaging.compare import psnr
 from ...multiview.autoencoder import PatchAutoencoder
-from ..curves import CurveLog
+from ..loop import LoopConfig, Task, Validation, autocast, torch_generator
 from .grid_cache import GridCache
 from .pixels import to_pixels
-from .run import Average, Clock, RunConfig, autocast_dtype, load_trainable, trainable_state
-
-log = logging.getLogger(__name__)
 
 SHEET_CROPS = 8
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(RunConfig):
+class AutoencoderConfig(LoopConfig):
     """Settings of this stage.
 
     Attributes:
@@ -101,19 +96,18 @@ def moment_loss(latents: Tensor) -> Tensor:
     return (mean.square() + (variance + 1e-6).log().square()).mean()
 
 
-class AutoencoderTrainer:
-    """Holds the autoencoder, its moving average and optimiser.
+class AutoencoderTask(Task[Tensor]):
+    """Trains an autoencoder on crops of grids.
 
     Args:
         vae: The model; its number of image channels decides what it is given.
         config: Settings.
         cache: Training grids.
-        validation: Unseen grids, or None.
-        out: Where the weights (`OUT/vae`) and sheets go.
+        validation: Unseen grids; if None, the training grids are measured.
         device: Where to train.
     """
 
-    is_main = True
+    losses = ("colour", "gradient", "alpha", "moments")
 
     def __init__(
         self,
@@ -121,70 +115,47 @@ class AutoencoderTrainer:
         config: AutoencoderConfig,
         cache: GridCache,
         validation: GridCache | None,
-        out: Path,
         device: torch.device,
     ) -> None:
-        self.config, self.cache, self.validation, self.out, self.device = config, cache, validation, out, device
-        self.vae = vae.to(device, memory_format=torch.channels_last)
+        self.config: AutoencoderConfig = config
+        self.cache, self.validation, self.device = cache, validation, device
+        self.network: PatchAutoencoder | AutoencoderTiny = vae.to(device, memory_format=torch.channels_last)
         self.channels = int(vae.config["in_channels"])
-        self.clock = Clock(config)
-        self.average = Average(self.vae.parameters(), config.ema_decay)
-        self.optimiser = torch.optim.AdamW(self.vae.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         if config.compile:
-            self.vae.encoder.compile()
-            self.vae.decoder.compile()
+            vae.encoder.compile()
+            vae.decoder.compile()
 
-    def train_step(self) -> dict[str, float]:
-        config, rng = self.config, self.clock.rng()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.clock.rate
-        image = draw_crops(self.cache, config.batch, config.crop_px, self.channels, rng)
-        image = image.to(self.device, memory_format=torch.channels_last)
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        self.vae.train()
-        with autocast_dtype(self.device, config.bf16):
-            latents = self.vae.encode(image).latents
-            shaken = latents + config.latent_noise * torch.randn(latents.shape, generator=noise).to(latents)
-            decoded = self.vae.decode(shaken).sample
+    def draw(self, rng: np.random.Generator, progress: float) -> Tensor:
+        return draw_crops(self.cache, self.config.batch, self.config.crop_px, self.channels, rng)
+
+    def loss(self, network: nn.Module, batch: Tensor, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        config, vae = self.config, self.network
+        image = batch.to(self.device, memory_format=torch.channels_last)
+        with autocast(self.device, config.bf16):
+            latents = vae.encode(image).latents
+            noise = torch.randn(latents.shape, generator=torch_generator(rng)).to(latents)
+            decoded = vae.decode(latents + config.latent_noise * noise).sample
         loss, terms = reconstruction_loss(decoded.float(), image, config)
         moments = moment_loss(latents.float())
-        loss = loss + config.moments * moments
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), config.clip_norm)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-        self.average.update(self.clock.step)
-        return {"loss": loss.item(), **terms, "moments": moments.item(), "norm": float(norm)}
+        return loss + config.moments * moments, {**terms, "moments": moments.item()}
 
-    def agree(self, seconds: float) -> float:
-        return seconds
-
-    @torch.no_grad()
-    def look(self, curves: CurveLog) -> None:
-        """Sheet of truth above reconstruction (alpha below), PSNR on unseen grids, and the averaged weights in `OUT/vae`."""
+    def validate(self) -> Validation:
+        """PSNR on unseen grids, a sheet of truth above reconstruction (alpha below), and the deviation of the latents."""
         cache = self.validation or self.cache
         crops = draw_crops(cache, 2 * SHEET_CROPS, self.config.crop_px, self.channels, np.random.default_rng(0)).to(self.device)
-        self.vae.eval()
-        with self.average.in_use():
-            latents = self.vae.encode(crops).latents
-            decoded = self.vae.decode(latents).sample.clamp(-1, 1)
-            self.vae.register_to_config(scaling_factor=1 / max(1e-3, float(latents.std())))
-            self.vae.save_pretrained(self.out / "vae")
-        score = -10 * math.log10(max(1e-7, float((decoded - crops).square().mean()) / 4))
-        log.info("step %d: %.2f dB, latents' deviation %.3f", self.clock.step, score, float(latents.std()))
+        latents = self.network.encode(crops).latents
+        decoded = self.network.decode(latents).sample.clamp(-1, 1)
+        score = psnr(*((image / 2 + 0.5).float().cpu().numpy() for image in (decoded, crops)))
         rows = []
         for image in (crops, decoded):
             columns = torch.cat(list(image[:SHEET_CROPS].cpu()), -1) / 2 + 0.5  # [C, crop, n crop]
             rows += [columns[:3], columns[3:].expand(3, -1, -1)] if self.channels == 4 else [columns]
         order = (0, 2, 1, 3) if self.channels == 4 else (0, 1)
         sheet = torch.cat([rows[i] for i in order], 1).permute(1, 2, 0).numpy()
-        curves.add_validation(self.clock.step, self.clock.seconds, score, sheet)
+        return Validation(score, sheet, {"latent_deviation": float(latents.std())})
 
-    def state(self) -> dict[str, Any]:
-        return {"model": trainable_state(self.vae), "average": self.average.values, "optimiser": self.optimiser.state_dict()}
-
-    def load(self, state: dict[str, Any]) -> None:
-        load_trainable(self.vae, state["model"])
-        self.average.load(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+    def save_weights(self, out: Path, found: Validation | None) -> None:
+        """Write the autoencoder to `OUT/vae`, with the scaling factor that gives its latents unit variance."""
+        assert found is not None
+        self.network.register_to_config(scaling_factor=1 / max(1e-3, found.more["latent_deviation"]))
+        self.network.save_pretrained(out / "vae")

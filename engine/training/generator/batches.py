@@ -26,7 +26,7 @@ class BatchConfig:
         kind_weights: Relative weights of the kinds of appearance; 1 if not named.
         source_weights: Relative weight of an object by its source; 1 if not named.
         family_power: An object of a family of n counts n to the minus this.
-        captions: Of the prompts.
+        captions: Settings of the prompts.
     """
 
     size: int = 16

@@ -9,19 +9,16 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidRequestError
+from ..options import add_loop_options, loop_settings, set_up, start_folder, train
 
 if TYPE_CHECKING:
     import torch
 
-    from ..curves import CurveLog
     from .grid_cache import GridCache, GridCacheConfig
-    from .run import Trainer
     from .trainer import TrainingData
 
 log = logging.getLogger(__name__)
@@ -42,25 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
     add("--data", required=True, metavar="DIR", help="folder of object packs: train_*.npz, and val_*.npz for the sample sheets")
     add("--out", default="out/generator", metavar="DIR", help="all stages' results, each in a folder of its own (%(default)s)")
     add("--cache", metavar="DIR", help="rendered grids and their latents (OUT/cache)")
-    add("--minutes", type=float, default=60.0, help="time budget of the stage over all resumptions (%(default)s)")
-    add("--max-steps", type=int, metavar="N", help="stop after N steps")
     add("--batch", type=int, metavar="N", help="crops (8) or grids (16) a step and process")
-    add("--learning-rate", type=float, metavar="RATE", help="peak of the schedule")
-    add("--sheet-every", type=int, default=1000, metavar="N", help="steps between sample sheets (%(default)s)")
     add("--px", type=int, default=128, help="side of a view (%(default)s; SDXL 512)")
     add("--limit", type=int, metavar="N", help="use at most N objects of each split")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that render (%(default)s)")
-    add("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="threads of a CPU that train (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (%(default)s)")
-    add("--no-bf16", action="store_true", help="keep everything in float32")
-    add("--compile", action="store_true", help="fuse the network: slow to start, then faster (needs a C++ compiler)")
-    add("--seed", type=int, default=0)
+    start_from = {
+        "autoencoder": "autoencoder to train on (the best linear one)",
+        "generator": "pipeline to train on (starter, random)",
+        "distill": "pipeline to distil (OUT/generator/best)",
+    }
+    rate = {"autoencoder": "1e-3", "generator": "6e-4", "distill": "2e-4"}
+    add_loop_options(parser, start_from=start_from[stage], rate=rate[stage])
     if stage == "autoencoder":
         return
-    add("--start-from", metavar="DIR", help="pipeline to train on (starter, random) or to distil (OUT/generator/best)")
     add("--autoencoder", metavar="DIR", help="trained autoencoder (OUT/autoencoder/vae, or --start-from's own)")
     add("--text", metavar="DIR", help="folder of tokenizer/ and text_encoder/ (OUT/text, or --start-from's own)")
-    add("--accumulate", type=int, default=1, metavar="N", help="batches a step, one after another (%(default)s)")
     add("--checkpointing", action="store_true", help="gradient checkpointing: less memory, slower")
     add(
         "--lora",
@@ -90,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InvalidRequestError: Packs, weights or packages are missing, or a cache is of other settings.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     if not sorted(Path(args.data).glob("train_*.npz")):
         raise InvalidRequestError(f"No train_*.npz in {args.data}: give --data the folder of the object packs.")
     try:
@@ -100,37 +92,35 @@ def run(args: argparse.Namespace) -> int:
             import peft  # noqa: F401
     except ImportError as error:
         raise InvalidRequestError(f"Training needs {error.name}: pip install 'tetraview[training]'.") from error
-    import torch
-
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    return _run_autoencoder(args) if args.model == "autoencoder" else _run_denoiser(args)
+    device = set_up(args)
+    return _run_autoencoder(args, device) if args.model == "autoencoder" else _run_denoiser(args, device)
 
 
-def _run_autoencoder(args: argparse.Namespace) -> int:
-    import torch
-
-    from ...devices import choose_device
+def _run_autoencoder(args: argparse.Namespace, device: torch.device) -> int:
+    from ...multiview.autoencoder import PatchAutoencoder
     from ...multiview.configs import starter_autoencoder
-    from ..curves import CurveLog
-    from .autoencoder import AutoencoderConfig, AutoencoderTrainer, draw_patches
+    from ..loop import TrainingLoop
+    from .autoencoder import AutoencoderConfig, AutoencoderTask, draw_patches
 
+    weights = start_folder(args)
     grids, unseen = _grids(args, "train"), _grids(args, "val")
     assert grids is not None
-    device, out = torch.device(choose_device(args.device).name), Path(args.out) / "autoencoder"
-    config = dataclasses.replace(AutoencoderConfig(), crop_px=args.px, **_settings(args, batch=True))
-    vae = starter_autoencoder()
-    vae.begin_linear(draw_patches(grids, PATCH_CROPS, args.px, vae.patch, args.seed))
-    trainer = AutoencoderTrainer(vae, config, grids, unseen, out, device)
-    return _train(trainer, out, CurveLog(out, losses=("colour", "gradient", "alpha", "moments")), device)
+    chosen = {"batch": args.batch} if args.batch is not None else {}
+    config = AutoencoderConfig(**loop_settings(args), **chosen, crop_px=args.px)
+    if weights is not None:
+        vae = PatchAutoencoder.from_pretrained(weights)
+    else:
+        vae = starter_autoencoder()
+        vae.begin_linear(draw_patches(grids, PATCH_CROPS, args.px, vae.patch, args.seed))
+    train(TrainingLoop(AutoencoderTask(vae, config, grids, unseen, device), Path(args.out) / "autoencoder"))
+    return 0
 
 
-def _run_denoiser(args: argparse.Namespace) -> int:
-    from ...devices import choose_device
-    from ..curves import CurveLog
-    from .trainer import make_accelerator
+def _run_denoiser(args: argparse.Namespace, device: torch.device) -> int:
+    from ..loop import TrainingLoop
+    from .trainer import GeneratorTask, make_accelerator
 
-    accelerator = make_accelerator(choose_device(args.device).name, not args.no_bf16)
+    accelerator = make_accelerator(device.type, not args.no_bf16)
     out = Path(args.out) / args.model
     pipeline = _distill_pipeline(args) if args.model == "distill" else _generator_pipeline(args)
     if accelerator.is_main_process:
@@ -139,69 +129,27 @@ def _run_denoiser(args: argparse.Namespace) -> int:
     if not accelerator.is_main_process:
         data = _training_data(args, pipeline, accelerator.device)
     shared: dict[str, Any] = {
-        "accumulate": args.accumulate,
+        **loop_settings(args),
         "checkpointing": args.checkpointing,
         "lora_rank": args.lora,
         "sheet_jobs": args.sheet_jobs,
-        **_settings(args, batch=False),
     }
-    trainer: Trainer
+    task: GeneratorTask
     if args.model == "distill":
-        from .consistency import ConsistencyConfig, ConsistencyTrainer
+        from .consistency import ConsistencyConfig, ConsistencyTask
 
-        distil_config = _with_batch(ConsistencyConfig(**shared), args)
-        trainer = ConsistencyTrainer(pipeline, distil_config, data, out, accelerator)
+        task = ConsistencyTask(pipeline, _with_batch(ConsistencyConfig(**shared), args), data, accelerator.device)
     else:
-        from .denoiser import DenoiserConfig, DenoiserTrainer
+        from .denoiser import DenoiserConfig, DenoiserTask
 
-        trainer = DenoiserTrainer(
-            pipeline, _with_batch(DenoiserConfig(**shared, highest_level=args.highest_level), args), data, out, accelerator
-        )
-    curves = CurveLog(out, losses=("loss", "error"), score="known_psnr" if args.no_judge else "stage_two")
-    status = _train(trainer, out, curves, accelerator.device)
+        config = _with_batch(DenoiserConfig(**shared, highest_level=args.highest_level), args)
+        task = DenoiserTask(pipeline, config, data, accelerator.device)
+    train(TrainingLoop(task, out, accelerator))
     if args.export and accelerator.is_main_process:
         from .export import export_pipeline
 
         log.info("%d bytes in %s", export_pipeline(pipeline, out / "best", Path(args.export), bool(args.lora)), args.export)
-    return status
-
-
-def _train(trainer: Trainer, out: Path, curves: CurveLog, device: torch.device) -> int:
-    from tqdm import tqdm
-
-    from .run import resume, train
-
-    if resume(trainer, out, device):
-        log.info("resuming at step %d, %.0f s", trainer.clock.step, trainer.clock.seconds)
-    started, steps = time.perf_counter(), train(trainer, out, curves)
-    try:
-        with tqdm(
-            total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}", disable=not trainer.is_main
-        ) as bar:
-            for terms in steps:
-                bar.n = min(100, round(100 * trainer.clock.progress, 1))
-                bar.set_postfix_str(f"step {trainer.clock.step}, loss {terms['loss']:.4f}")
-    finally:
-        steps.close()  # type: ignore[attr-defined]
-    log.info("step %d after %.0f s; weights in %s", trainer.clock.step, time.perf_counter() - started, out)
     return 0
-
-
-def _settings(args: argparse.Namespace, *, batch: bool) -> dict[str, Any]:
-    """The settings of `RunConfig` that were given."""
-    settings = {
-        "minutes": args.minutes,
-        "max_steps": args.max_steps,
-        "bf16": not args.no_bf16,
-        "compile": args.compile,
-        "sheet_every": args.sheet_every,
-        "seed": args.seed,
-    }
-    if args.learning_rate is not None:
-        settings["learning_rate"] = args.learning_rate
-    if batch and args.batch is not None:
-        settings["batch"] = args.batch
-    return settings
 
 
 def _with_batch(config: Any, args: argparse.Namespace) -> Any:
@@ -261,7 +209,7 @@ def _generator_pipeline(args: argparse.Namespace) -> Any:
     from ...multiview.text.encoder import StarterTextEncoder
     from ...multiview.text.tokenizer import StarterTokenizer
 
-    out = Path(args.out)
+    out, start = Path(args.out), start_folder(args, "model_index.json")
     given: dict[str, Any] = {}
     autoencoder = Path(args.autoencoder) if args.autoencoder else None if args.start_from else out / "autoencoder" / "vae"
     if autoencoder is not None:
@@ -274,8 +222,8 @@ def _generator_pipeline(args: argparse.Namespace) -> Any:
             raise InvalidRequestError(f"There is no text encoder in {text}: run `train text` first.")
         given["tokenizer"] = StarterTokenizer.from_pretrained(text / "tokenizer")
         given["text_encoder"] = StarterTextEncoder.from_pretrained(text / "text_encoder")
-    if args.start_from:
-        return FourViewPipeline.from_pretrained(args.start_from, **given)
+    if start is not None:
+        return FourViewPipeline.from_pretrained(start, **given)
     components = starter_components(given.pop("tokenizer"), given.pop("text_encoder"))
     return FourViewPipeline(**{**components, **given})
 

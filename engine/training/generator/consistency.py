@@ -12,22 +12,20 @@ from __future__ import annotations
 import contextlib
 import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ...multiview.conditions import TextCondition, guidance_embedding
 from ...multiview.configs import consistency_scheduler
 from ...multiview.pipeline import FourViewPipeline
+from ..loop import autocast
 from .batches import GeneratorBatch
 from .denoiser import NoiseSchedule, painted_mean
-from .run import autocast_dtype
-from .trainer import GeneratorConfig, GeneratorTrainer, TrainingData, noise_like, prepare_unet
+from .trainer import GeneratorConfig, GeneratorTask, TrainingData, noise_like, prepare_unet
 
 GUIDANCE_WIDTH = 256
 """`time_cond_proj_dim` of a student that is told the guidance strength."""
@@ -86,12 +84,12 @@ def boundary(timesteps: Tensor, scaling: float, sigma_data: float = 0.5) -> tupl
     return sigma_data**2 / (t**2 + sigma_data**2), t / (t**2 + sigma_data**2).sqrt()
 
 
-class ConsistencyTrainer(GeneratorTrainer):
+class ConsistencyTask(GeneratorTask):
     """Distils the pipeline's denoiser.
 
     Args:
         teacher: The trained pipeline; its other parts go over to the student's unchanged.
-        config, data, out, accelerator: See `GeneratorTrainer`.
+        config, data, device: See `GeneratorTask`.
 
     Raises:
         ValueError: The teacher is a student already.
@@ -99,29 +97,23 @@ class ConsistencyTrainer(GeneratorTrainer):
 
     config: ConsistencyConfig
 
-    def __init__(
-        self, teacher: FourViewPipeline, config: ConsistencyConfig, data: TrainingData, out: Path, accelerator: Accelerator
-    ) -> None:
+    def __init__(self, teacher: FourViewPipeline, config: ConsistencyConfig, data: TrainingData, device: torch.device) -> None:
         if teacher.guidance_is_folded:
             raise ValueError("teacher: expected a denoiser without guidance folded in, got a distilled one")
         for part in (teacher.unet, teacher.vae, teacher.text_encoder, teacher.text_encoder_2):
             if part is not None:
                 part.requires_grad_(False)
-        self.schedule = NoiseSchedule(teacher.scheduler, accelerator.device)
+        self.schedule = NoiseSchedule(teacher.scheduler, device)
         scheduler = consistency_scheduler(teacher.scheduler.config)
         scheduler.register_to_config(original_inference_steps=config.solver_steps)
         self.scaling = float(scheduler.config.timestep_scaling)
         unet = teacher.unet if config.lora_rank else student_unet(teacher.unet)
         prepare_unet(unet, config)
         pipeline = FourViewPipeline(**{**teacher.components, "unet": unet, "scheduler": scheduler})
-        self.teacher = Student(teacher.unet, pipeline).to(accelerator.device).eval()
-        super().__init__(Student(unet, pipeline), pipeline, config, data, out, accelerator)
-        if config.lora_rank:
-            self.target = self.plain_network  # LCM-LoRA: the student's own, without gradient
-        else:
-            self.target = Student(copy.deepcopy(unet), pipeline).to(accelerator.device).requires_grad_(False)
-            self.average.values = [p.data for p in self.target.parameters()]  # the average is the target network
-        self.target.eval()
+        self.teacher = Student(teacher.unet, pipeline).to(device).eval()
+        super().__init__(Student(unet, pipeline), pipeline, config, data, device)
+        if not config.lora_rank:  # LCM-LoRA: the target is the student itself, without gradient
+            self.target = Student(copy.deepcopy(unet), pipeline).to(device).requires_grad_(False).eval()
 
     @torch.no_grad()
     def neighbour(
@@ -130,7 +122,7 @@ class ConsistencyTrainer(GeneratorTrainer):
         """The point at timesteps `end` [B] of the teacher's guided path through `noisy` at `start` [B] (one DDIM step)."""
         x = self.pipeline.unet_input(noisy, batch.mask, batch.masked_latents)
         adapters = self._without_additions() if self.config.lora_rank else contextlib.nullcontext()
-        with adapters, autocast_dtype(self.device, self.config.bf16):
+        with adapters, autocast(self.device, self.config.bf16):
             prediction = self.teacher(x.repeat(2, 1, 1, 1), start.repeat(2), None, both)
         negative, positive = prediction.chunk(2)
         clean, its_noise = self.schedule.clean_and_noise(noisy, negative + scale * (positive - negative), start)
@@ -155,7 +147,8 @@ class ConsistencyTrainer(GeneratorTrainer):
         keep, take = boundary(timesteps, self.scaling)
         return keep * x + take * clean
 
-    def loss(self, batch: GeneratorBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, network: nn.Module, batch: GeneratorBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = batch.to(self.device)
         config, count = self.config, len(batch.prompts)
         stride = len(self.schedule) // config.solver_steps
         index = torch.from_numpy(rng.integers(1, config.solver_steps + 1, count)).to(self.device)
@@ -172,8 +165,8 @@ class ConsistencyTrainer(GeneratorTrainer):
             words = self.pipeline.encode_prompt(batch.prompts)
             both = self.pipeline.encode_prompt([""] * count).followed_by(words)
             nearer = self.neighbour(noisy, start, end, batch, noise, scale.view(-1, 1, 1, 1), both)
-            with autocast_dtype(self.device, config.bf16):
-                target = self.end_of_path(self.target, nearer, end, batch, told, words)
-        clean = self.end_of_path(self.network, noisy, start, batch, told, words)
+            with autocast(self.device, config.bf16):
+                target = self.end_of_path(self.target or self.network, nearer, end, batch, told, words)
+        clean = self.end_of_path(network, noisy, start, batch, told, words)
         error = painted_mean(((clean - target).square() + config.huber**2).sqrt() - config.huber, batch.mask)
         return error.mean(), {"error": float(painted_mean((clean - batch.latents).detach().square(), batch.mask).mean())}

@@ -7,17 +7,15 @@ so that the noisiest step, which is noise alone (Lin et al. 2023, https://arxiv.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ...multiview.pipeline import FourViewPipeline
 from .batches import GeneratorBatch
-from .trainer import GeneratorConfig, GeneratorTrainer, TrainingData, noise_like, prepare_unet
+from .trainer import GeneratorConfig, GeneratorTask, TrainingData, noise_like, prepare_unet
 
 
 @dataclass(frozen=True)
@@ -110,14 +108,12 @@ def painted_mean(error: Tensor, mask: Tensor) -> Tensor:
     return (error * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * error.shape[1])
 
 
-class DenoiserTrainer(GeneratorTrainer):
+class DenoiserTask(GeneratorTask):
     """Trains the U-Net (all of it, or LoRA) and, for the starter, the text encoder."""
 
     config: DenoiserConfig
 
-    def __init__(
-        self, pipeline: FourViewPipeline, config: DenoiserConfig, data: TrainingData, out: Path, accelerator: Accelerator
-    ) -> None:
+    def __init__(self, pipeline: FourViewPipeline, config: DenoiserConfig, data: TrainingData, device: torch.device) -> None:
         for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
             if part is not None:
                 part.requires_grad_(False)
@@ -125,16 +121,16 @@ class DenoiserTrainer(GeneratorTrainer):
         train_text = config.train_text and pipeline.text_encoder_2 is None
         if train_text:
             pipeline.text_encoder.requires_grad_(True)
-        self.schedule = NoiseSchedule(pipeline.scheduler, accelerator.device)
-        super().__init__(Denoiser(pipeline, train_text), pipeline, config, data, out, accelerator)
+        self.schedule = NoiseSchedule(pipeline.scheduler, device)
+        super().__init__(Denoiser(pipeline, train_text), pipeline, config, data, device)
 
-    def loss(self, batch: GeneratorBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        timesteps = spread_timesteps(len(batch.prompts), round(len(self.schedule) * self.config.highest_level), rng).to(
-            self.device
-        )
+    def loss(self, network: nn.Module, batch: GeneratorBatch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = batch.to(self.device)
+        highest = round(len(self.schedule) * self.config.highest_level)
+        timesteps = spread_timesteps(len(batch.prompts), highest, rng).to(self.device)
         noise = noise_like(batch.latents, rng)
         noisy = self.schedule.add_noise(batch.latents, noise, timesteps)
-        prediction = self.network(noisy, timesteps, batch.mask, batch.masked_latents, batch.prompts)
+        prediction = network(noisy, timesteps, batch.mask, batch.masked_latents, batch.prompts)
         error = painted_mean((prediction - self.schedule.target(batch.latents, noise, timesteps)).square(), batch.mask)
         weighted = (error * self.schedule.loss_weights(timesteps, self.config.snr_gamma)).mean()
         return weighted, {"error": float(error.detach().mean())}

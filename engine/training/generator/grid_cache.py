@@ -40,7 +40,7 @@ class GridCacheConfig:
             is unlit in another main colour with the caption to it (where that is not possible: varied material).
         shard: Objects a file.
         limit: Use at most so many objects; None for all.
-        seed: Of the order of objects and of everything varied.
+        seed: Seed of the order of objects and of every variation.
     """
 
     px: int = 128
@@ -137,7 +137,7 @@ class GridCache:
         items: (shard, row) of each object.
         meta: Its meta.
         px: Side of a view.
-        kinds: Of the appearances.
+        kinds: Kind of each appearance.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -159,7 +159,7 @@ class GridCache:
     def views(self, index: int, appearance: int) -> npt.NDArray[np.uint8]:
         """The four views of one appearance of one object, uint8 [4, px, px, 4]; a view into the memory map."""
         shard, row = self.items[index]
-        return self._grids[shard][row, appearance]  # type: ignore[no-any-return]
+        return self._grids[shard][row, appearance]
 
     def shard_grids(self, shard: str) -> npt.NDArray[np.uint8]:
         """All of a shard, uint8 [n, A, 4, px, px, 4]."""

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,14 @@ from torch import Tensor
 
 from ...multiview.autoencoder import PatchAutoencoder
 from ...multiview.grid import grid_to_views, views_to_grid
+from ..loop import autocast
 from .grid_cache import GridCache
 from .pixels import to_pixels
-from .run import autocast_dtype
 
 MIRRORED_ORDER = [0, 3, 2, 1]
 """The views of the mirrored object: its right view is the left one, mirrored."""
 
-Autoencoder = PatchAutoencoder | AutoencoderTiny | AutoencoderKL
+Autoencoder: TypeAlias = PatchAutoencoder | AutoencoderTiny | AutoencoderKL
 
 
 def fingerprint(vae: torch.nn.Module) -> str:
@@ -69,7 +70,7 @@ def build_latents(
         for start in range(0, len(flat), batch):
             pixels = to_pixels(flat[start : start + batch], channels)  # [b, 4, channels, px, px]
             both = torch.stack([pixels, pixels[:, MIRRORED_ORDER].flip(-1)], 1).flatten(0, 1)  # [2b, 4, ...]
-            with autocast_dtype(device, bf16):
+            with autocast(device, bf16):
                 latents = encode_grids(vae, views_to_grid(both).to(device, memory_format=torch.channels_last))
             parts.append(grid_to_views(latents).unflatten(0, (-1, 2)).half().cpu().numpy())  # [b, 2, 4, C, h, h]
         encoded = np.concatenate(parts)
@@ -93,4 +94,4 @@ class LatentCache:
     def cells(self, index: int, appearance: int, mirrored: bool) -> npt.NDArray[np.float16]:
         """Latents of the four views, float16 [4, C, h, h]."""
         shard, row = self.grids.items[index]
-        return self._shards[shard][row, appearance, int(mirrored)]  # type: ignore[no-any-return]
+        return self._shards[shard][row, appearance, int(mirrored)]

@@ -29,7 +29,7 @@ def recolour(texture: UInt8Array, name: str, target: str, rng: np.random.Generat
     Args:
         texture: uint8 [h, w, 3], sRGB.
         name, target: Keys of `NAMED_COLOURS`.
-        rng: Of the exact tint, a few Lab units about the named one.
+        rng: Source of the exact tint, which is a few Lab units from the named one.
 
     Returns:
         uint8 [h, w, 3]; None if no texel has the colour.

@@ -1,12 +1,13 @@
-"""Views as an autoencoder reads and writes them, and sheets to look at."""
+"""Views as an autoencoder reads and writes them, and rows of views to look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
+
+from ...imaging.colour import bytes_on_white, over_white
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -15,17 +16,10 @@ def to_pixels(rgba: UInt8Array, channels: int) -> Tensor:
     """uint8 [..., S, S, 4] of straight alpha to float32 [..., channels, S, S] in -1..1: RGB on white and, if 4, alpha."""
     image = torch.from_numpy(np.array(rgba)).movedim(-1, -3).float() / 255
     colour, alpha = image[..., :3, :, :], image[..., 3:, :, :]
-    on_white = colour * alpha + (1 - alpha)
-    return (on_white if channels == 3 else torch.cat([on_white, alpha], -3)) * 2 - 1
+    flat = over_white(colour, alpha)
+    return (flat if channels == 3 else torch.cat([flat, alpha], -3)) * 2 - 1
 
 
 def row_on_white(rgba: UInt8Array) -> UInt8Array:
     """Views uint8 [V, S, S, 4] beside each other on white, uint8 [S, V * S, 3]."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    flat = rgba[..., :3] * alpha + 255 * (1 - alpha)
-    return np.concatenate(list((flat + 0.5).astype(np.uint8)), 1)
-
-
-def save_sheet(path: str, rows: list[UInt8Array]) -> None:
-    """Write rows uint8 [H, W, 3] of one width below each other as a PNG."""
-    Image.fromarray(np.concatenate(rows, 0)).save(path)
+    return np.concatenate(list(bytes_on_white(rgba)), 1)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...evaluation.metrics import psnr
+from ...imaging.compare import psnr
 from .grid_cache import GridCache
 from .pixels import row_on_white
 from .selection import Judge
@@ -66,9 +66,10 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
         pipeline: A `FourViewPipeline`.
         jobs: What to paint; truth of another size than the pipeline's views is an error of the caller.
         judge: Says how good they are.
-        steps, guidance_scale: Of the sampler.
+        steps, guidance_scale: Settings of the sampler.
     """
-    columns, scores = [], {"stage_two": [], "known_psnr": [], "clip": []}  # type: dict[str, list[float]]
+    columns = []
+    scores: dict[str, list[float]] = {"stage_two": [], "known_psnr": [], "clip": []}
     for seed, job in enumerate(jobs):
         known = {} if job.truth is None else {"front": job.truth[0]}
         generator = torch.Generator().manual_seed(seed)

@@ -45,8 +45,8 @@ class Judge:
     """Judges painted views.
 
     Attributes:
-        reconstructor: Stage two; None: its error is not measured.
-        clip: A `CLIPModel` and its processor; None: the score is not measured.
+        reconstructor: Stage two; if None, its error is not measured.
+        clip: A `CLIPModel` and its processor; if None, the score is not measured.
         px, samples: Side of the rendered views, and samples a ray.
     """
 

@@ -28,10 +28,10 @@ from ...models.loading import ModelCache
 from ...models.registry import STARTER_MODEL
 from ...multiview.text.tokenizer import StarterTokenizer
 from ...retrieval.colours import NAMED_COLOURS, to_lab
-from ...retrieval.example_bank import CAPTIONS_FILE, FOLDER, KIN_FILE, PICTURES_FILE
+from ...retrieval.example_bank import CAPTIONS_FILE, FOLDER, PICTURES_FILE, RELATED_NOUNS_FILE
 from ...retrieval.outline_similarity import thumbnail
 from ..generator.grid_cache import UNLIT, GridCache
-from .kinship import WordNet, kin_of
+from .kinship import WordNet, related_nouns
 from .solidity import SolidityScores, score_missing, weights_sha256
 
 LICENCE = "CC0-1.0"
@@ -61,12 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", required=True, metavar="DIR", help="rendered grids (the `grids_train` of another stage)")
     parser.add_argument("--out", required=True, metavar="DIR", help="the generator; its folder `examples` is written")
     parser.add_argument("--wordnet", metavar="DIR", help="WordNet's index.noun and data.noun: other words for the nouns (none)")
-    parser.add_argument("--solid", metavar="DIR", help="score how well examples reconstruct; scores are kept there (none)")
+    parser.add_argument("--solidity", metavar="DIR", help="score how well examples reconstruct; scores are kept there (none)")
     parser.add_argument(
         "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="whose meshes are scored (the starter's)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="score at most N examples; the bank is written when none is left")
-    parser.add_argument("--quality", type=int, default=45, metavar="N", help="of the WebP pictures (%(default)s)")
+    parser.add_argument("--quality", type=int, default=45, metavar="N", help="WebP quality of the pictures (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,14 +76,14 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequestError(f"No train_*.npz in {args.data}: give --data the folder of the object packs.")
     free = {str(meta["id"]) for pack in packs for meta in read_metas(pack) if meta["licence"] == LICENCE and not meta.get("scan")}
     folder, grids = Path(args.out) / FOLDER, GridCache(Path(args.cache))
-    solid: dict[str, float] = {}
-    if args.solid:
+    solidity: dict[str, float] = {}
+    if args.solidity:
         ids = {str(grids.meta[index]["id"]) for index in chosen(grids, free)}
-        solid = scored(packs, grids, ids, Path(args.reconstructor), Path(args.solid), args.limit)
-        if missing := len(ids - solid.keys()):
-            print(f"{len(ids) - missing} of {len(ids)} examples are scored in {args.solid}; the bank is not written yet")
+        solidity = scored(packs, grids, ids, Path(args.reconstructor), Path(args.solidity), args.limit)
+        if missing := len(ids - solidity.keys()):
+            print(f"{len(ids) - missing} of {len(ids)} examples are scored in {args.solidity}; the bank is not written yet")
             return 0
-    count, size = write_bank(grids, free, folder, args.quality, solid)
+    count, size = write_bank(grids, free, folder, args.quality, solidity)
     if args.wordnet:
         tokenizer = StarterTokenizer.from_pretrained(Path(args.out) / "tokenizer")
         size += write_kin(folder, WordNet(Path(args.wordnet)), set(tokenizer.entries))
@@ -99,11 +99,11 @@ def scored(
 
     model = ModelCache().get(reconstructor, "cpu")
     scores = SolidityScores(folder, weights_sha256(model))
-    missing = len(set(ids) - scores.solid.keys())
+    missing = len(set(ids) - scores.solidity.keys())
     count = missing if limit is None else min(limit, missing)
     for _ in tqdm(itertools.islice(score_missing(packs, grids, ids, model, scores), count), total=count, unit="object"):
         pass
-    return scores.solid
+    return scores.solidity
 
 
 def write_kin(folder: Path, wordnet: WordNet, vocabulary: set[str]) -> int:
@@ -111,21 +111,21 @@ def write_kin(folder: Path, wordnet: WordNet, vocabulary: set[str]) -> int:
     entries = json.loads((folder / CAPTIONS_FILE).read_text(encoding="utf-8"))
     words = [f"{entry['noun']} | {entry['tags']}".lower().split() for entry in entries]
     nouns = {" ".join(row[i : i + n]) for row in words for n in (1, 2, 3) for i in range(len(row) - n + 1)}
-    kin = kin_of((noun for noun in nouns if "|" not in noun), wordnet, vocabulary)
-    lines = [f"{json.dumps(word)}:{json.dumps(related, separators=(',', ':'))}" for word, related in kin.items()]
-    (folder / KIN_FILE).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    return (folder / KIN_FILE).stat().st_size
+    related = related_nouns((noun for noun in nouns if "|" not in noun), wordnet, vocabulary)
+    lines = [f"{json.dumps(word)}:{json.dumps(near, separators=(',', ':'))}" for word, near in related.items()]
+    (folder / RELATED_NOUNS_FILE).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return (folder / RELATED_NOUNS_FILE).stat().st_size
 
 
-def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int, solid: Mapping[str, float]) -> tuple[int, int]:
+def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int, solidity: Mapping[str, float]) -> tuple[int, int]:
     """Write the bank's two files.
 
     Args:
         grids: Rendered views; their unlit appearance is used.
-        ids: Of the objects that may go in.
+        ids: Ids of the objects that may go in.
         folder: Made if need be.
-        quality: Of the WebP pictures, 0..100.
-        solid: How well objects reconstruct, 0..1, by id; those that are not in it go without.
+        quality: WebP quality of the pictures, 0..100.
+        solidity: Solidity of objects, 0..1, by id; an object without a score gets none.
 
     Returns:
         Number of examples, and bytes of both files.
@@ -145,7 +145,7 @@ def write_bank(grids: GridCache, ids: set[str], folder: Path, quality: int, soli
                 "typical": round(float(typical), 3),
                 "contrast": round(contrast(views), 3),
                 "detail": round(detail(views), 3),
-                **({"solid": solid[entry["id"]]} if entry["id"] in solid else {}),
+                **({"solidity": solidity[entry["id"]]} if entry["id"] in solidity else {}),
             }
         )
         thumbnails.append(np.stack([thumbnail(view) for view in views]))

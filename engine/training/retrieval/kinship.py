@@ -53,7 +53,7 @@ class WordNet:
     """The nouns.
 
     Args:
-        folder: Of `index.noun` and `data.noun`.
+        folder: Folder of `index.noun` and `data.noun`.
 
     Raises:
         EngineError: The files are not there.
@@ -135,12 +135,12 @@ class WordNet:
                     yield other, DEFINED
 
 
-def kin_of(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict[str, dict[str, float]]:
+def related_nouns(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) -> dict[str, dict[str, float]]:
     """For each word that may stand for some of the bank's nouns: those nouns, and how near each is, in (0, 1).
 
     Args:
         nouns: Words and phrases of the bank, lower case.
-        wordnet: Tells their kin.
+        wordnet: Tells which words are related.
         vocabulary: Words and word-pieces ("##s").
     """
     found: dict[str, dict[str, float]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""How well the reconstructor makes a mesh of an example's own four views: what tells sturdy examples from torn ones.
+"""Solidity: how well the reconstructor makes a mesh of an example's own four views; torn surfaces score low.
 
 The mesh and the true object are looked at from the four cameras of the rig, and from above, where holes in seats and missing
 blades show. Scores are kept as JSON lines, one an object, each on disk before the next is begun.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import minimum_filter
 
-from ...cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG, FloatArray, orbit_c2w, rig_c2w
+from ...cameras import CANONICAL_RIG, RIG_FOVY_DEG, FloatArray, orbit_c2w, rig_c2w
 from ...dataset.packs import load_objects, read_metas
 from ...dataset.textured_mesh import TexturedMesh
 from ...geometry.cleanup import remove_specks
@@ -47,7 +47,7 @@ TORN_WEIGHT = 4.0
 ABOVE_DEG, TOP_DEG = 50.0, 89.0
 """Elevations of the views between those of the rig, and of the one from the top."""
 
-SCORES_FILE = "solid.jsonl"
+SCORES_FILE = "solidity.jsonl"
 SETTINGS = [COARSE, FINE, LOOKS_TORN, VIEW_PX, SUPERSAMPLE, DEPTH_TOLERANCE, TORN_WEIGHT, ABOVE_DEG, TOP_DEG]
 """What scores depend on besides the weights."""
 
@@ -67,7 +67,7 @@ class Agreement:
     pixels: npt.NDArray[np.int64]
 
     @property
-    def solid(self) -> float:
+    def solidity(self) -> float:
         """0..1: the mean of the mean pixel's view and the worst view, of those that show much of the object."""
         views = (1 - TORN_WEIGHT * self.torn - self.filled).clip(0, 1)
         share = self.pixels / max(self.pixels.sum(), 1)
@@ -124,7 +124,7 @@ def solidity(model: LoadedModel, views: npt.NDArray[np.uint8], truth: TexturedMe
         views: uint8 [4, S, S, 4], straight alpha, seen from the rig.
         truth: The object in the rig's frame.
     """
-    field = field_of_views(model, dict(zip(VIEW_NAMES, views, strict=True)), RIG_ELEVATION_DEG)
+    field = field_of_views(model, dict(zip(VIEW_NAMES, views, strict=True)), CANONICAL_RIG)
     true_depth = depth_maps(truth.verts, truth.faces)
     for resolution in (COARSE, FINE):
         with torch.inference_mode():
@@ -132,7 +132,7 @@ def solidity(model: LoadedModel, views: npt.NDArray[np.uint8], truth: TexturedMe
         found = agreement(depth_maps(verts, faces), true_depth)
         if found.torn.max() <= LOOKS_TORN:
             break
-    return found.solid
+    return found.solidity
 
 
 class SolidityScores:
@@ -148,26 +148,26 @@ class SolidityScores:
     def __init__(self, folder: Path, weights_sha256: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.weights_sha256 = folder / SCORES_FILE, weights_sha256
-        self.solid: dict[str, float] = {}
+        self.solidity: dict[str, float] = {}
         data = self.path.read_bytes() if self.path.exists() else b""
         for line in data.split(b"\n"):
             try:
                 record = json.loads(line)
                 if record["weights"] == weights_sha256 and record["settings"] == SETTINGS:
-                    self.solid[str(record["id"])] = float(record["solid"])
+                    self.solidity[str(record["id"])] = float(record["solidity"])
             except (ValueError, KeyError, TypeError):
                 continue
         self._unfinished = bool(data) and not data.endswith(b"\n")
 
-    def add(self, object_id: str, solid: float) -> None:
+    def add(self, object_id: str, solidity: float) -> None:
         """Keep a score, 0..1; it is on disk when this returns."""
-        record = {"id": object_id, "weights": self.weights_sha256, "settings": SETTINGS, "solid": round(solid, 3)}
+        record = {"id": object_id, "weights": self.weights_sha256, "settings": SETTINGS, "solidity": round(solidity, 3)}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write("\n" * self._unfinished + json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._unfinished = False
-        self.solid[object_id] = round(solid, 3)
+        self.solidity[object_id] = round(solidity, 3)
 
 
 def score_missing(
@@ -176,14 +176,14 @@ def score_missing(
     """Score the objects that have no score yet; yields the id of each when its score is on disk.
 
     Args:
-        packs: Of the true objects.
+        packs: Packs of the true objects.
         grids: Their views; the unlit ones are used.
-        ids: Of the objects that want a score.
+        ids: Ids of the objects to score.
         model: The reconstructor.
-        scores: Those that are there; the new ones go there, too.
+        scores: Existing scores; receives the new ones.
     """
     appearance, places = grids.kinds.index(UNLIT), {str(meta["id"]): index for index, meta in enumerate(grids.meta)}
-    missing = {object_id for object_id in ids if object_id not in scores.solid}
+    missing = {object_id for object_id in ids if object_id not in scores.solidity}
     for pack in packs:
         wanted = missing & {str(meta["id"]) for meta in read_metas(pack)}
         for truth in load_objects(pack, wanted) if wanted else ():

@@ -36,7 +36,7 @@ class DistillConfig:
         definition_share: Share of an entry's definitions in its vector; the rest is the entry on its own.
         sif: The a of a / (a + p), p the frequency of a word.
         batch: Texts encoded at once.
-        seed: Of the untrained transformer.
+        seed: Seed of the untrained transformer.
     """
 
     dim: int = 112
@@ -52,7 +52,7 @@ def load_sentence_encoder(folder: str | Path, batch: int = 256, dtype: torch.dty
     Args:
         folder: Holds config.json, vocab.txt or tokenizer.json, and the weights.
         batch: Texts at once; sorted by length, so little is padding.
-        dtype: Of the computation.
+        dtype: Type of the computation.
     """
     from transformers import AutoModel, AutoTokenizer
 

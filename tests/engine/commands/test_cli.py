@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import json
 import os
 import re
@@ -17,10 +19,18 @@ import pytest
 from PIL import Image, ImageDraw
 from tetraview.engine import cli
 from tetraview.engine.commands import doctor, orbit
-from tetraview.engine.commands.options import build_request, named_photos, photos_in_folder
+from tetraview.engine.commands.options import (
+    add_painting_options,
+    add_result_options,
+    add_strip_options,
+    build_request,
+    named_photos,
+    photos_in_folder,
+)
 from tetraview.engine.commands.reconstruct import given_photos
 from tetraview.engine.errors import EngineError, InvalidRequestError
 from tetraview.engine.job.folder import JobFolder
+from tetraview.engine.request_fields import describe, request_from_dict, request_to_dict
 from tetraview.engine.types import VIEW_NAMES, GenerateRequest
 
 from ..process.conftest import TINY, save_tiny_generator
@@ -187,7 +197,7 @@ def test_photos_may_be_one_folder_the_front_alone_or_all_four(tmp_path):
         (["generate", "--views", "views", "--flip", "left", "--views-only", "-o", "."], "another output folder"),
         (["reconstruct", "model"], "no photo named front"),
         (["reconstruct", "photos", "--poly-budget", "7"], "out of range"),
-        (["reconstruct", "photos", "--device", "abacus"], "Unknown device"),
+        (["reconstruct", "photos", "--device", "abacus"], "device 'abacus' is not offered"),
         (["reconstruct", "--views", "views", "--model", "nowhere"], "no reconstructor weights"),
         (["orbit", "nowhere", "-o", "x.gif"], "holds no asset"),
         (["orbit", "nowhere.glb", "-o", "x.gif"], "no file"),
@@ -336,3 +346,34 @@ def test_photos_in_folder_by_name_whatever_case_and_suffix(tmp_path):
     (tmp_path / "front.png").write_bytes(b"")
     with pytest.raises(InvalidRequestError, match="two photos of the front view"):
         photos_in_folder(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class GlossyRequest(GenerateRequest):
+    """A request with one more field: nothing else knows of it."""
+
+    gloss: float = dataclasses.field(
+        default=0.5,
+        metadata=describe("How glossy it is", label="Gloss", bounds=(0, 1), unit="share", changes="painting", group="painting"),
+    )
+
+
+def test_a_new_field_is_an_option_is_checked_and_survives_the_wire(capsys):
+    parser = argparse.ArgumentParser()
+    add_strip_options(parser, GlossyRequest)
+    add_painting_options(parser, GlossyRequest)
+    add_result_options(parser, GlossyRequest)
+    assert "--gloss X" in parser.format_help() and "how glossy it is; 0 to 1 (default 0.5)" in " ".join(
+        parser.format_help().split()
+    )
+    plain, glossy = (
+        build_request(parser.parse_args(["-o", "out", *words]), {}, "a ball", GlossyRequest) for words in ([], ["--gloss", "0.9"])
+    )
+    assert (plain.gloss, glossy.gloss) == (0.5, 0.9)
+    assert plain.views_key() != glossy.views_key()
+    assert GlossyRequest.from_json(glossy.to_json()) == glossy
+    assert request_from_dict(GlossyRequest, json.loads(json.dumps(request_to_dict(glossy)))) == glossy
+    with pytest.raises(InvalidRequestError, match="The request's gloss must be a number, not 'much'"):
+        request_from_dict(GlossyRequest, {**request_to_dict(glossy), "gloss": "much"})
+    with pytest.raises(InvalidRequestError, match="Gloss 2 is out of range: use 0 to 1"):
+        dataclasses.replace(glossy, gloss=2.0).check()

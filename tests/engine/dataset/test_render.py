@@ -8,10 +8,10 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tetraview.engine.cameras import orbit_c2w, rig_c2w
-from tetraview.engine.dataset.colour import linear_to_srgb, srgb_to_linear
 from tetraview.engine.dataset.lighting import Light, corner_normals
 from tetraview.engine.dataset.render import render_views
 from tetraview.engine.dataset.textured_mesh import TexturedMesh
+from tetraview.engine.imaging.colour import linear_to_srgb, srgb_to_linear
 from tetraview.engine.rendering.embree import EmbreeMesh
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)

@@ -14,11 +14,12 @@ from PIL import Image
 from tetraview.engine import cli
 from tetraview.engine.dataset.meshes import load_mesh_file
 from tetraview.engine.evaluation import run as run_module
-from tetraview.engine.evaluation.metrics import psnr
 from tetraview.engine.evaluation.objects import normalised
 from tetraview.engine.evaluation.run import file_stem
-from tetraview.engine.evaluation.scoring import input_views, mesh_images, on_white, read_asset
+from tetraview.engine.evaluation.scoring import input_views, mesh_images, read_asset
 from tetraview.engine.evaluation.sheet import spread
+from tetraview.engine.imaging.colour import on_white
+from tetraview.engine.imaging.compare import psnr
 from tetraview.engine.job import generate as pipeline
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 

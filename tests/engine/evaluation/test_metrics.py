@@ -8,7 +8,8 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tetraview.engine.evaluation.metrics import PSNR_CAP_DB, compare_surfaces, psnr, sample_surface, ssim
+from tetraview.engine.evaluation.metrics import compare_surfaces, sample_surface, ssim
+from tetraview.engine.imaging.compare import PSNR_CAP_DB, psnr
 
 IMAGE_PAIRS = st.tuples(st.integers(0, 2**32 - 1), st.integers(11, 40), st.integers(11, 40), st.floats(3e-3, 0.5))
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from tetraview.engine.dataset.colour import linear_to_srgb, srgb_to_linear
+from tetraview.engine.imaging.colour import linear_to_srgb, srgb_to_linear
 from tetraview.engine.photos.balance import balanced, gains_of
 from tetraview.engine.types import VIEW_NAMES
 

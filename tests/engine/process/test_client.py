@@ -398,13 +398,13 @@ def test_a_cuda_toolkit_stays_out_of_the_engines_environment(tmp_path):
 def test_package_loads_from_a_folder_of_another_name_and_ignores_the_environment(tmp_path, request_from_views):
     """As in Blender, where the folder may be called anything, PYTHONPATH may point anywhere, and nothing is written there."""
     renamed = tmp_path / "bl_ext_user_default"
-    renamed.symlink_to(LAUNCHER.parent.parent, target_is_directory=True)
+    renamed.symlink_to(LAUNCHER.parents[2], target_is_directory=True)
     poison = tmp_path / "poison"
     poison.mkdir()
     (poison / "torch.py").write_text("raise SystemExit('wrong torch')")
     environment = {**os.environ, "PYTHONPATH": str(poison), "PYTHONHOME": str(poison), "VIRTUAL_ENV": "x"}
     cleaned = clean_environment(environment, tmp_path)
     assert [name for name in cleaned if name.startswith(("PYTHON", "VIRTUAL"))] == ["PYTHONNOUSERSITE"]
-    command = [sys.executable, "-I", str(renamed / "engine" / "launch.py"), "--home", str(tmp_path)]
+    command = [sys.executable, "-I", str(renamed / "engine" / "process" / "launch.py"), "--home", str(tmp_path)]
     with RawEngine(tmp_path, command, {**cleaned, "PYTHONPATH": str(poison)}) as engine:
         assert engine.next("hello")["torch"] == torch.__version__

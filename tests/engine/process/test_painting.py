@@ -166,9 +166,9 @@ def test_an_empty_view_is_a_warning_and_no_solid_comes_of_it(run, request_to_pai
     photos = {name: str(photos_dir / f"{name}.jpg") for name in ("front", "right", "back")}
     request = request_to_paint(photos=photos, generator=str(blank_generator_dir))
     views = run(request, "views")[-1]
-    assert [text for text in views.warnings if "Nothing is to be seen in the left view" in text]
+    assert [text for text in views.warnings if "The left view is empty" in text]
     assert not np.asarray(Image.open(views.paths["left"]))[..., 3].any()
-    with pytest.raises(PhotoError, match="Nothing is to be seen in the left view"):
+    with pytest.raises(PhotoError, match="The left view is empty"):
         run(request)
     strip = replace(request, photos={}, views_dir=str(Path(views.paths["left"]).parent), output_dir=request.output_dir + "2")
     assert "left view" in run(replace(strip, flip=("front",)), "views")[-1].warnings[0]  # an edit of another view goes on

@@ -112,7 +112,7 @@ def test_empty_views_are_refused(request_from_views, tmp_path, history):
     folder.mkdir()
     for name in VIEW_NAMES:
         Image.new("RGBA", (64, 64)).save(folder / f"{name}.png")
-    with pytest.raises(PhotoError, match="Nothing is to be seen in the front and right and back and left view"):
+    with pytest.raises(PhotoError, match="The front, right, back and left views are empty"):
         list(generate(request_from_views(views_dir=str(folder)), history=history))
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w, project, rig_c2w
+from tetraview.engine.cameras import CANONICAL_RIG, RIG_FOVY_DEG, TURNAROUND_RIG, Rig, orbit_c2w, project, rig_c2w
 from tetraview.engine.reconstructor import FULL, Field, Reconstructor
 from tetraview.engine.reconstructor.field import COLOUR_CHUNK
-from tetraview.engine.reconstructor.visual_hull import hull_distance, project_to_views, signed_silhouette
+from tetraview.engine.reconstructor.rig_cameras import RigCameras
+from tetraview.engine.reconstructor.visual_hull import hull_distance, signed_silhouette
 from tetraview.engine.rendering.volumetric import composite, ray_samples, render_field
 
-from .models import ball_views
+from .models import TINY, ball_views
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +45,49 @@ def test_wrong_views_are_named(tiny: Reconstructor) -> None:
 
 
 def test_projection_is_that_of_cameras() -> None:
+    """Rigs of every lens, several in one batch: a point is seen where `cameras.project` sees it, in the size it has there."""
+    rigs = [CANONICAL_RIG, TURNAROUND_RIG, Rig(35.0, 50.0), Rig(-10.0, 10.0), Rig(45.0, 0.0)]
     points = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 3)).astype(np.float32)
-    w2c = torch.linalg.inv(torch.from_numpy(rig_c2w()))
-    xy, depth = project_to_views(torch.from_numpy(points), w2c)
-    for view in range(4):
-        expected = project(points, rig_c2w()[view], RIG_FOVY_DEG)
-        assert np.allclose(xy[view], expected[:, :2], atol=1e-5) and np.allclose(depth[view], expected[:, 2], atol=1e-5)
+    cameras = RigCameras.of(rigs)
+    index = torch.arange(len(rigs)).repeat_interleave(len(points))
+    xy, height = cameras.project(index, torch.from_numpy(points).repeat(len(rigs), 1))
+    for row, rig in enumerate(rigs):
+        rows = slice(row * len(points), (row + 1) * len(points))
+        for view, c2w in enumerate(rig.c2w()):
+            assert np.allclose(xy[view, rows], project(points, c2w, rig.fovy_deg)[:, :2], atol=1e-5)
+            above = project(points + 1e-2 * c2w[:3, 1], c2w, rig.fovy_deg)[:, 1]  # a step along the image's height
+            step = (project(points, c2w, rig.fovy_deg)[:, 1] - above) / 2 * height[view, rows].numpy()
+            assert np.allclose(step, 1e-2, rtol=1e-3)
+
+
+def test_the_network_is_told_of_rig_and_known_views() -> None:
+    """Told networks start as untold ones; once the modulation has weights, elevation, lens and known views change the planes."""
+    torch.manual_seed(0)
+    told = Reconstructor(**TINY, condition_channels=8).eval()
+    views, known = ball_views(), (True, True, True, True)
+    before = told.encode(views).encoded.planes
+    assert torch.equal(told.encode(views, Rig(0.0, 0.0)).encoded.planes, before)
+    with torch.no_grad():
+        for name, parameter in told.named_parameters():
+            if "modulation.weight" in name or "conv_2.weight" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+    plain = told.encode(views, Rig(20.0, 30.0), known).encoded.planes
+    for rig in (Rig(0.0, 30.0), Rig(20.0, 0.0)):
+        assert not torch.allclose(told.encode(views, rig).encoded.planes, plain, atol=1e-4)
+
+
+def test_an_unknown_view_is_not_looked_at_and_bounds_nothing(tiny: Reconstructor) -> None:
+    views, known = ball_views(), (True, False, True, True)
+    other = views.clone()
+    other[1] = torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(0))
+    points = torch.rand(300, 3, generator=torch.Generator().manual_seed(5)) - 0.5
+    fields = [tiny.encode(v, CANONICAL_RIG, known) for v in (views, other)]
+    assert torch.equal(fields[0].sdf(points), fields[1].sdf(points))
+    front_only = tiny.encode(views, TURNAROUND_RIG, (True, False, False, False))
+    behind = torch.tensor([[0.0, 0.9, 0.0], [0.0, -0.9, 0.0]])  # along the front camera's axis, outside the ball
+    assert front_only.inside_hull(behind).all() and not tiny.encode(views, TURNAROUND_RIG).inside_hull(behind).any()
+    with pytest.raises(ValueError, match="at least one of them set"):
+        tiny.encode(views, CANONICAL_RIG, (False,) * 4)
 
 
 def test_signed_silhouette_is_exact_on_a_disc() -> None:

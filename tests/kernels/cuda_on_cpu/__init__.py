@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tetraview.kernels.programs import FOLDER, HEADER, Argument, Definitions
+from tetraview.kernels.sources import FOLDER, HEADER, Argument, Definitions
 
 HERE = Path(__file__).resolve().parent
 FLAGS = (
@@ -46,7 +46,7 @@ def compiler() -> str | None:
 
 
 class CpuProgram:
-    """A `.cu` as a shared library; see `kernels.programs.Program`.
+    """A `.cu` as a shared library; see `kernels.sources.Program`.
 
     Attributes:
         seed: Order in which a block's threads take turns; 0: by their index.

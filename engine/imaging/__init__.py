@@ -1,0 +1,1 @@
+"""Arithmetic on images that every layer may use: colour spaces and compositing (`colour.py`), comparison (`compare.py`)."""
