@@ -23,7 +23,7 @@ export TETRAVIEW_DATA ?= $(abspath ../shared/data)
 endif
 
 BLENDER_TESTS := $(BLENDERS:%=test-blender-%)
-.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui benchmark benchmark-gpu lock clean
+.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui benchmark benchmark-gpu lock golden clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:[^=]*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ benchmark-gpu: ## on a machine with an NVIDIA GPU, under 8 minutes: kernel tests
 
 lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py
+
+golden: setup ## measure the golden figures (tests/golden/figures.json) anew, after a change of the product that is meant
+	@$(ENGINE_PYTHON) -m tests.golden.renew
 
 clean: ## remove everything that was made (environments too)
 	rm -rf build dist out .venv .venv-blender-* .node *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
