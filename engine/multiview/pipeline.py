@@ -199,12 +199,12 @@ class FourViewPipeline(SavedPipeline):
     ) -> None:
         """Step 1: raise `InvalidRequestError`, in one sentence, if these cannot be painted from."""
         if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
-            raise InvalidRequestError("The prompt must be one piece of text.")
+            raise InvalidRequestError("The prompt must be a single text.")
         check_views(known_views, self.view_px)
         if start_views is not None:
             check_start_views(start_views, self.view_px)
         if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
-            raise InvalidRequestError(f"{num_inference_steps} steps cannot be run: use a whole number from 1 up.")
+            raise InvalidRequestError(f"{num_inference_steps} is not a valid number of steps: use a whole number from 1 up.")
         if not 0 <= guidance_scale <= 50:
             raise InvalidRequestError(f"A guidance of {guidance_scale:g} is out of range: use 0 to 50.")
         if not 0 < object_size <= 1:
