@@ -234,7 +234,7 @@ def texture_rows(size: Size) -> list[Row]:
     texels = sum(len(block.points) for block in blocks)
     seconds = in_turns({
         "bake": lambda: list(bake_surface(atlas, size.texture_px)),
-        "colour": lambda: [sample_field(field, block.points, block.normals) for block in blocks],
+        "colour": lambda: [sample_field(field, block.points) for block in blocks],
         "prepare": lambda: BackProjector(atlas.verts, atlas.faces, views, CANONICAL_RIG),
         "project": lambda: [projector.sample(block.points, block.normals, block.face_normals) for block in blocks],
         "paint": lambda: paint_texture(field, atlas, views, CANONICAL_RIG, size.texture_px),

@@ -90,10 +90,7 @@ def check_raster(device: torch.device) -> None:
     result = raster.rasterize(points.to(device), faces.to(device), 41, 59)
     if not torch.equal(result.face_index.cpu(), expected.face_index):
         raise SystemExit("raster: other triangles than the twin's")
-    values = torch.randn(60, 7, generator=generator)
-    mixed = raster.interpolate(values.to(device), faces.to(device), result.face_index, result.barycentrics)
-    twin = reference_raster.interpolate(values, faces, expected.face_index, expected.barycentrics)
-    _same("raster: interpolated", mixed, twin, 1e-4)
+    _same("raster: barycentrics", result.barycentrics, expected.barycentrics, 1e-4)
 
 
 def check_tets(device: torch.device) -> None:

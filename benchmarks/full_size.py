@@ -309,7 +309,7 @@ def _bake(reconstruction: Field, atlas: Any, size: Size) -> list[int]:
 
     surface = Surface(atlas, size.texture_px, rasterizer_for(reconstruction.device))
     blocks = (surface.texels(faces) for faces in surface.blocks())
-    return [len(sample_field(reconstruction, block.points, block.normals)) for block in blocks]
+    return [len(sample_field(reconstruction, block.points)) for block in blocks]
 
 
 def _paint(reconstruction: Field, atlas: Any, views: dict[str, np.ndarray], size: Size) -> None:

@@ -24,7 +24,7 @@ from tetraview.engine.types import VIEW_NAMES
 class Grey:
     """A field that costs nothing."""
 
-    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+    def albedo(self, points: torch.Tensor) -> torch.Tensor:
         return torch.full_like(points, 0.5)
 
 

@@ -100,7 +100,7 @@ def scattered(count: int) -> Callable[[torch.device], Tensor]:
 
 
 def surface(px: int, order: str) -> Callable[[torch.device], Tensor]:
-    """Points of a bumpy sphere, one a texel of a square atlas: in its rows, in no order, or along a Morton curve."""
+    """Points of a bumpy sphere, one a texel of a square atlas: in its rows or in no order."""
 
     def make(device: torch.device) -> Tensor:
         u, v = torch.meshgrid(*[(torch.arange(px, device=device) + 0.5) / px] * 2, indexing="ij")
@@ -110,7 +110,7 @@ def surface(px: int, order: str) -> Callable[[torch.device], Tensor]:
         points = torch.stack([ring * azimuth.cos(), ring * azimuth.sin(), height * radius], 1)
         if order == "in no order":
             return points[torch.randperm(len(points), device=device, generator=torch.Generator(device).manual_seed(0))]
-        return points[triplane.morton_order(points)] if order == "in Morton order" else points
+        return points
 
     return make
 
@@ -130,7 +130,7 @@ def all_rows(rehearse: bool) -> list[Row]:
         Row(f"{count:,} in no order", scattered(count), coarse, 40, compiled=False),
         Row(f"{count:,} in no order", scattered(count), fine, 32, compiled=False),
     ]
-    orders = ("in its rows", "in no order", "in Morton order")
+    orders = ("in its rows", "in no order")
     rows += [Row(f"{atlas}² of a surface, {order}", surface(atlas, order), texture, 32, compiled=False) for order in orders]
     return [rows[k] for k in (0, 2, 4, 5, -2, -1)] if rehearse else rows
 

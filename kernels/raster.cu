@@ -177,20 +177,3 @@ extern "C" __global__ void __launch_bounds__(128)
     depth[pixel] = __uint_as_float((uint32_t)(key >> 32));
     for (int k = 0; k < 3; ++k) weights[k] = (float)(values[k] / total);
 }
-
-// Values [V, C] of the corners at the pixels [N]: float [N, C], zero where there is no triangle.
-extern "C" __global__ void __launch_bounds__(256)
-    interpolate_pixels(const float *values, const i64 *faces, const i64 *face_index, const float *barycentrics, float *out,
-                       i64 n_pixels, i64 channels) {
-    const i64 step = (i64)gridDim.x * blockDim.x;
-    for (i64 k = blockIdx.x * (i64)blockDim.x + threadIdx.x; k < n_pixels * channels; k += step) {
-        const i64 pixel = k / channels, channel = k % channels, face = face_index[pixel];
-        float mixed = 0;
-        if (face >= 0) {
-            const i64 *corners = faces + 3 * face;
-            const float *weights = barycentrics + 3 * pixel;
-            for (int c = 0; c < 3; ++c) mixed += weights[c] * values[corners[c] * channels + channel];
-        }
-        out[k] = mixed;
-    }
-}

@@ -6,8 +6,6 @@ operators, so that torch.compile keeps them whole; coverage is computed in float
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -58,38 +56,6 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int) -> Raster:
         raise ValueError(f"an image of {height} x {width} pixels; both sides must be 1 to {MAX_SIDE}")
     precise = points.detach().to(torch.float32 if points.device.type == "mps" else torch.float64)
     return Raster(*_rasterize(precise, faces, height, width))
-
-
-def interpolate(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -> Tensor:
-    """Values given at corners, at the pixels of a raster. Gradients flow to the values only.
-
-    Args:
-        values: float32 [V, C].
-        faces: int64 [F, 3], indices into `values` (those of the positions, or others: UVs have their own).
-        face_index: int64 [...], indices into `faces`; -1 for none.
-        barycentrics: float32 [..., 3].
-
-    Returns:
-        float32 [..., C], zero where there is no triangle.
-
-    Raises:
-        ValueError: A shape, dtype, device or index is wrong.
-    """
-    if values.ndim != 2 or values.dtype != torch.float32:
-        raise ValueError(f"values: expected float32 [V, C], got {values.dtype} {tuple(values.shape)}")
-    _check_faces(faces, values)
-    if face_index.dtype != torch.int64 or face_index.device != values.device:
-        raise ValueError(f"face_index: expected int64 on {values.device}, got {face_index.dtype} on {face_index.device}")
-    if (
-        barycentrics.shape != (*face_index.shape, 3)
-        or barycentrics.dtype != torch.float32
-        or barycentrics.device != values.device
-    ):
-        raise ValueError(
-            f"barycentrics: expected float32 {(*face_index.shape, 3)} on {values.device}, "
-            f"got {barycentrics.dtype} {tuple(barycentrics.shape)} on {barycentrics.device}"
-        )
-    return _interpolate(values, faces, face_index, barycentrics.detach())
 
 
 def _check_faces(faces: Tensor, values: Tensor) -> None:
@@ -145,42 +111,3 @@ def _(points: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, T
         points.new_empty((height, width, 3), dtype=torch.float32),
         points.new_empty((height, width), dtype=torch.float32),
     )
-
-
-@torch.library.custom_op("tetraview::interpolate_raster", mutates_args=())
-def _interpolate(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -> Tensor:
-    _check_range(faces, len(values))
-    if face_index.numel() and int(face_index.max()) >= len(faces):
-        raise ValueError(f"face_index goes up to {int(face_index.max())}, but there are {len(faces)} faces")
-    kernels = program("raster", DEFINITIONS, values.device)
-    if kernels is None:
-        return reference_raster.interpolate(values, faces, face_index, barycentrics)
-    out = values.new_empty((*face_index.shape, values.shape[1]))
-    blocks = min(-(-out.numel() // 256), _MAX_BLOCKS)
-    inputs = (tensor.contiguous() for tensor in (values, faces, face_index, barycentrics))
-    kernels.launch("interpolate_pixels", blocks, 256, [*inputs, out, face_index.numel(), values.shape[1]])
-    return out
-
-
-@_interpolate.register_fake
-def _(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -> Tensor:
-    return values.new_empty((*face_index.shape, values.shape[1]))
-
-
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
-    values, faces, face_index, barycentrics = inputs
-    ctx.save_for_backward(faces, face_index, barycentrics)
-    ctx.n_values = len(values)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-    faces, face_index, barycentrics = ctx.saved_tensors
-    channels = grad.shape[-1]
-    hit = face_index.clamp(min=0).reshape(-1)
-    weights = barycentrics * (face_index >= 0)[..., None]
-    parts = (weights[..., None] * grad[..., None, :]).reshape(-1, channels)  # [N * 3, C]
-    into = faces[hit].reshape(-1) if len(faces) else faces.new_zeros(0)
-    return grad.new_zeros(ctx.n_values, channels).index_add(0, into, parts[: len(into)]), None, None, None
-
-
-_interpolate.register_autograd(_backward, setup_context=_remember)

@@ -62,24 +62,6 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int) -> Raster:
     return Raster(face_index.reshape(height, width), barycentrics.reshape(height, width, 3), nearest.reshape(height, width))
 
 
-def interpolate(values: Tensor, faces: Tensor, face_index: Tensor, barycentrics: Tensor) -> Tensor:
-    """Values given at corners, at the pixels of a raster. Gradients flow to the values.
-
-    Args:
-        values: float [V, C].
-        faces: int64 [F, 3].
-        face_index: int64 [...], -1 for none.
-        barycentrics: float [..., 3].
-
-    Returns:
-        float [..., C], zero where there is no triangle.
-    """
-    out = values.new_zeros(*face_index.shape, values.shape[1])
-    hit = face_index >= 0
-    out[hit] = (values[faces[face_index[hit]]] * barycentrics[hit].to(values.dtype)[..., None]).sum(-2)
-    return out
-
-
 def _candidates(corners: Tensor, height: int, width: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Pairs of a triangle and a pixel it may cover, some at a time: triangle, row, column, int64 [P] each."""
     x, y, w = corners.unbind(-1)  # [F, 3]

@@ -93,7 +93,6 @@ def sample_triplanes(
     concat: bool = False,
     *,
     mode: str = "auto",
-    deterministic: bool = False,
 ) -> Tensor:
     """Features of world points from three axis-aligned planes, summed over the planes or side by side.
 
@@ -106,9 +105,8 @@ def sample_triplanes(
         points: float [N, 3], world; converted to float32. A plane reads zeros outside [-1, 1] and where a coordinate is not a
             number. Takes no gradient.
         concat: Whether the planes' samples are put side by side, not summed.
-        mode: Which backward: "auto", "atomic" or "sorted", see above.
-        deterministic: Whether the gradient must be the same bit by bit in every run: "sorted" whatever `mode` says. So does
-            `torch.use_deterministic_algorithms(True)`.
+        mode: Which backward: "auto", "atomic" or "sorted", see above. `torch.use_deterministic_algorithms(True)` makes it
+            "sorted", whose gradient is the same bit by bit in every run.
 
     Returns:
         float [N, C], the sum of the three planes' samples; [N, 3 * C] with `concat`. Type and device of planes.
@@ -123,38 +121,9 @@ def sample_triplanes(
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
     if planes.dtype not in STORAGE or not programs.may_run(planes.device):
         return reference.sample_triplanes(planes, batch_index, points, concat)
-    if deterministic or torch.are_deterministic_algorithms_enabled():
+    if torch.are_deterministic_algorithms_enabled():
         mode = "sorted"
     return _sample(planes, batch_index, points.detach().float(), concat, mode)
-
-
-def morton_order(points: Tensor, bits: int = 10) -> Tensor:
-    """The order in which points follow a Z-curve through [-1, 1]^3: neighbours in it are near each other in every plane.
-
-    Sample (and shade) points in this order where planes outgrow the L2 cache.
-
-    Args:
-        points: float [N, 3]; those outside count as on the border, those that are no numbers as at -1.
-        bits: Bits a coordinate, 1..20: the curve runs through cubes of edge 2 / 2**bits; points of one cube keep their order.
-
-    Returns:
-        int64 [N], a permutation: `points[morton_order(points)]` follow the curve; z is its fastest axis.
-
-    Raises:
-        ValueError: The shape or bits are wrong.
-
-    Morton 1966, A Computer Oriented Geodetic Data Base and a New Technique in File Sequencing.
-    """
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise ValueError(f"points: expected [N, 3], got {list(points.shape)}")
-    if not 1 <= bits <= 20:
-        raise ValueError(f"bits: expected 1..20, got {bits}")
-    cubes = ((points.detach().float().nan_to_num(-1.0) + 1) * 2 ** (bits - 1)).floor().clamp(0, 2**bits - 1).long()
-    code = torch.zeros(len(points), dtype=torch.long, device=points.device)
-    for bit in range(bits):
-        for axis in range(3):
-            code |= (cubes[:, axis] >> bit & 1) << (3 * bit + 2 - axis)
-    return code.argsort(stable=True)
 
 
 # ---- the operators. Custom ones are what torch.compile traces without looking inside.

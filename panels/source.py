@@ -82,6 +82,7 @@ def _draw_photos(layout, settings) -> None:
     grid = layout.grid_flow(row_major=True, columns=len(VIEW_NAMES), even_columns=True, even_rows=True, align=True)
     for name in VIEW_NAMES:
         _draw_slot(grid.column(align=True), settings, name)
+    _draw_swap(layout, settings)
     missing = missing_views(settings)
     if missing and len(missing) < len(VIEW_NAMES):
         hint = layout.row()
@@ -92,6 +93,14 @@ def _draw_photos(layout, settings) -> None:
     split = layout.split(factor=0.32)
     split.label(text="Cut-out")
     split.prop(settings, "cutout", text="")
+
+
+def _draw_swap(layout, settings) -> None:
+    """Many turnarounds name the sides the other way round: one button exchanges left and right."""
+    row = layout.row()
+    row.enabled = bool(settings.left or settings.right)
+    button = row.operator("tetraview.swap", text="Swap Left and Right", icon="UV_SYNC_SELECT")
+    button.first, button.second = "left", "right"
 
 
 def _draw_slot(column, settings, name) -> None:

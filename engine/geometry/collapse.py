@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from .cleanup import directed_edges, drop_unused_verts
-from .slivers import normals_and_quality
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -137,11 +136,16 @@ class _Mesh:
         return ((around[edges[:, 0]] == rank) & (around[edges[:, 1]] == rank)).nonzero()[0]
 
     def keeps_closed(self, edges: IntArray) -> BoolArray:
-        """Whether each of these edges meets the link condition, bool [E]: no more common neighbours than its two faces have."""
+        """Whether each of these edges meets the link condition, bool [E].
+
+        Its ends may have no more common neighbours than its two faces have, and may not belong to a tetrahedron that stands
+        alone, which would become two faces on each other.
+        """
         starts, ends = directed_edges(self.faces)
         neighbours = csr_matrix((np.ones(len(starts), np.int32), (starts, ends)), (len(self.verts),) * 2)
         common = neighbours[edges[:, 0]].multiply(neighbours[edges[:, 1]]).sum(1)
-        return np.asarray(common).reshape(-1) == 2
+        valence = np.diff(neighbours.indptr)[edges]
+        return (np.asarray(common).reshape(-1) == 2) & (valence > 3).any(1)
 
     def keeps_shape(self, edges: IntArray, targets: FloatArray) -> BoolArray:
         """Whether the collapse of each of these independent edges turns no face over and leaves no sliver, bool [E]."""
@@ -173,6 +177,24 @@ class _Mesh:
         new_number[gone] = kept
         faces = new_number[self.faces]
         self.faces = faces[(faces != faces[:, [1, 2, 0]]).all(1)]
+
+
+def normals_and_quality(
+    corners: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Normals and shapes of triangles.
+
+    Args:
+        corners: float64 [N, 3, 3].
+
+    Returns:
+        normals: float64 [N, 3], twice as long as the area.
+        quality: float64 [N], 1 for equilateral triangles down to 0 for flat ones.
+    """
+    a, b, c = corners.transpose(1, 0, 2)
+    normals = np.cross(b - a, c - a)
+    squares = ((b - a) ** 2).sum(1) + ((c - b) ** 2).sum(1) + ((a - c) ** 2).sum(1)
+    return normals, 2 * np.sqrt(3) * np.linalg.norm(normals, axis=1) / np.maximum(squares, 1e-30)
 
 
 def _solve_3x3(matrix: FloatArray, vector: FloatArray) -> FloatArray:

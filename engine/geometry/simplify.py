@@ -1,9 +1,8 @@
 """Fewer triangles: a budget met from above, exactly, by a mesh that stays closed.
 
-Three steps. Knots of tiny triangles are merged, as they would block all collapses around them. `fast_simplification` goes most
-of the way, fast but unchecked; where it has pinched the mesh, the sheets are taken apart again. Checked collapses go the rest,
-which evens out the triangles, too. A mesh that stays open is thrown away: again with less of the unchecked part, at last
-without.
+`fast_simplification` goes most of the way, fast but unchecked. Where sheets then touch, their sides are glued in pairs, which
+makes a manifold of them again, and slivers of solid that came loose are dropped. Checked collapses go the rest, which evens out
+the triangles, too.
 """
 
 from __future__ import annotations
@@ -12,63 +11,61 @@ import fast_simplification
 import numpy as np
 import numpy.typing as npt
 
-from .cleanup import drop_unused_verts, is_watertight
+from .cleanup import drop_unused_verts, is_watertight, remove_specks
 from .collapse import collapse_edges
-from .pinches import split_pinches
-from .slivers import merge_short_edges
-from .smoothing import taubin_smooth
+from .gluing import glue_sides, merge_short_edges
 
 FloatArray = npt.NDArray[np.float32]
 FaceArray = npt.NDArray[np.int32]
 
 _AGGRESSION = 5.0  # of fast_simplification; its default of 7 loses thin parts
-_FAST_TO_BUDGETS = (2.5, 5.0)  # how far the unchecked part may go, in budgets
+_FAST_TO_BUDGETS, _FAST_TO_MORE = 1.8, 12_000  # how far the unchecked part goes: in budgets, and in triangles above the budget
+_LOOSE_SHARE = 2e-4  # parts that come loose are dropped below this share of the volume: a chair's leg is more
+_SHORTEST = 3e-4  # length of an edge, as a share of the largest extent, below which it is collapsed whatever its shape
 
 
-def simplify(
-    verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], budget: int, *, smooth_iterations: int = 0
-) -> tuple[FloatArray, FaceArray]:
+def simplify(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], budget: int) -> tuple[FloatArray, FaceArray]:
     """Simplify a closed mesh to a number of triangles.
 
     Args:
         verts: float [V, 3].
         faces: int [F, 3], closed, counter-clockwise seen from outside.
         budget: Never more triangles than this. A closed mesh has an even number of them.
-        smooth_iterations: Steps of Taubin smoothing before, against the grain of a noisy field.
 
     Returns:
         verts, faces: float32 [V', 3] and int32 [F', 3], `budget` triangles or one less; all that there were if there were no
-        more. Closed if the input is, but for budgets that no closed mesh of this topology can meet.
+        more, and fewer where loose slivers or the shortest edges had to go. Closed if the input is, but for budgets that no
+        closed mesh of this topology can meet; then no two faces have the same corners and no edge is shorter than 1e-4 of the
+        largest extent.
 
     Raises:
         ValueError: The budget is less than 4, the triangles of a tetrahedron.
     """
     if budget < 4:
         raise ValueError(f"A closed mesh has at least 4 triangles; the budget is {budget}.")
-    if smooth_iterations:
-        verts = taubin_smooth(verts, faces, smooth_iterations)
-    if len(faces) <= budget:
-        return drop_unused_verts(np.asarray(verts, np.float32), np.asarray(faces))
+    verts, faces = drop_unused_verts(np.asarray(verts, np.float32), np.asarray(faces))
     closed = is_watertight(faces)
-    merged = _merged_above(verts, faces, budget)
-    for budgets in _FAST_TO_BUDGETS:
-        if len(merged[1]) > budgets * budget:
-            rough = fast_simplification.simplify(*merged, target_count=int(budgets * budget), agg=_AGGRESSION)
-            rough = rough if is_watertight(rough[1]) else split_pinches(*rough)
-            if closed and not is_watertight(rough[1]):
-                continue
-            simple = collapse_edges(rough[0], rough[1], budget)
-            if len(simple[1]) <= budget and (is_watertight(simple[1]) or not closed):
-                return simple
-    simple = collapse_edges(*merged, budget)
+    shortest = _SHORTEST * float(np.ptp(verts, axis=0).max()) if closed and len(faces) else 0.0
+    if len(faces) <= budget:
+        return merge_short_edges(verts, faces, shortest / 2)
+    target = min(int(_FAST_TO_BUDGETS * budget), budget + _FAST_TO_MORE)
+    rough = _roughly(verts, faces, target, shortest, closed)
+    while len(rough[1]) < budget and target < len(faces):  # most of what was left were knots of tiny triangles
+        target *= 4
+        rough = _roughly(verts, faces, target, shortest, closed)
+    simple = collapse_edges(*rough, budget)
     if len(simple[1]) > budget:
         simple = collapse_edges(*simple, budget, keep_shape=False)
     if len(simple[1]) > budget:
         simple = collapse_edges(*simple, budget, keep_shape=False, keep_closed=False)
-    return simple
+    return merge_short_edges(*simple, shortest / 2)
 
 
-def _merged_above(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], budget: int) -> tuple[FloatArray, FaceArray]:
-    """The mesh without its knots of tiny triangles; as it was if that leaves fewer triangles than asked for."""
-    merged = merge_short_edges(verts, faces)
-    return merged if len(merged[1]) >= budget else drop_unused_verts(np.asarray(verts, np.float32), np.asarray(faces))
+def _roughly(verts: FloatArray, faces: FaceArray, target: int, shortest: float, closed: bool) -> tuple[FloatArray, FaceArray]:
+    """About `target` triangles by collapses that nobody checks, made a manifold again, without edges below `shortest`."""
+    if len(faces) > target:
+        verts, faces = fast_simplification.simplify(verts, faces, target_count=target, agg=_AGGRESSION)
+        verts, faces = glue_sides(verts, faces)
+        if closed:
+            verts, faces = remove_specks(verts, faces, _LOOSE_SHARE)
+    return merge_short_edges(verts, faces, shortest)

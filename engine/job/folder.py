@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import sys
 import time
 import uuid
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..types import VIEW_NAMES, GenerateRequest
+from ..types import VIEW_NAMES
 
 
 def default_home() -> Path:
@@ -175,54 +174,6 @@ def new_job_folder(home: Path, label: str = "", *, now: float | None = None) -> 
             return folder
 
 
-@dataclass(frozen=True)
-class JobSummary:
-    """An earlier job.
-
-    Attributes:
-        folder: Its folder.
-        modified_s: When it was last written, seconds since the epoch.
-        request: What was asked, or None if `request.json` cannot be read.
-        finished: Whether it has an asset.
-        size_bytes: Disk use.
-    """
-
-    folder: JobFolder
-    modified_s: float
-    request: GenerateRequest | None
-    finished: bool
-    size_bytes: int
-
-
-def list_jobs(home: Path) -> list[JobSummary]:
-    """The jobs under `<home>/jobs`, newest first."""
-    jobs = home / "jobs"
-    folders = [entry for entry in jobs.iterdir() if entry.is_dir()] if jobs.is_dir() else []
-    summaries = [_summarise(JobFolder(folder)) for folder in folders]
-    return sorted(summaries, key=lambda job: (job.modified_s, job.folder.path.name), reverse=True)
-
-
-def remove_job(home: Path, folder: Path) -> None:
-    """Delete a job's folder.
-
-    Raises:
-        ValueError: `folder` is not a direct child of `<home>/jobs`.
-    """
-    if folder.resolve().parent != (home / "jobs").resolve():
-        raise ValueError(f"{folder} is not a job of {home}")
-    shutil.rmtree(folder)
-
-
 def disk_use(path: Path) -> int:
     """Bytes of all files under `path`; 0 if it does not exist."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _summarise(folder: JobFolder) -> JobSummary:
-    request: GenerateRequest | None
-    try:
-        request = GenerateRequest.from_json(folder.request.read_text(encoding="utf-8"))
-        modified_s = folder.request.stat().st_mtime
-    except (OSError, ValueError, TypeError, AttributeError):
-        request, modified_s = None, folder.path.stat().st_mtime
-    return JobSummary(folder, modified_s, request, folder.glb.is_file() and folder.asset.is_file(), disk_use(folder.path))

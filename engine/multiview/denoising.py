@@ -39,13 +39,11 @@ class Guidance:
         scale: 1 = not at all beyond what the model does by itself.
         condition: The prompt; with classifier-free guidance the negative prompt stands before it.
         doubled: Whether each step asks for both, and extrapolates.
-        rescale: Share (0..1) of the prediction brought back to the spread it had without guidance.
     """
 
     scale: float
     condition: TextCondition
     doubled: bool
-    rescale: float = 0.0
 
 
 def predict(
@@ -72,19 +70,7 @@ def predict(
     if not guidance.doubled:
         return prediction
     negative, positive = prediction.chunk(2)
-    return rescale_guided(negative + guidance.scale * (positive - negative), positive, guidance.rescale)
-
-
-def rescale_guided(guided: Tensor, positive: Tensor, share: float) -> Tensor:
-    """Guidance inflates the prediction's spread; bring a share of it back.
-
-    Lin et al. 2023, Common Diffusion Noise Schedules and Sample Steps are Flawed, https://arxiv.org/abs/2305.08891, section 3.4
-    """
-    if share == 0:
-        return guided
-    dims = tuple(range(1, guided.ndim))
-    spread = positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True)
-    return guided * (share * spread + 1 - share)
+    return negative + guidance.scale * (positive - negative)
 
 
 def set_timesteps(scheduler: Any, num_inference_steps: int, strength: float, device: torch.device | str) -> Tensor:

@@ -132,7 +132,6 @@ class FourViewPipeline(SavedPipeline):
         strength: float = 1.0,
         start_views: UInt8Array | None = None,
         callback_on_step_end: StepCallback | None = None,
-        guidance_rescale: float = 0.0,
         keep_start_detail: bool = False,
     ) -> FourViewOutput:
         """Paint the views that are not known.
@@ -152,7 +151,6 @@ class FourViewPipeline(SavedPipeline):
             callback_on_step_end: Called as `callback(pipeline, step, timestep, {"latents", "predicted_latents"})` after each
                 step; may return a mapping with other "latents", and may raise, which cancels. `decode_views` makes a preview
                 of "predicted_latents".
-            guidance_rescale: Share (0..1) of the spread that guidance adds to be taken away again.
             keep_start_detail: Whether `start_views` are changed only where painting changes them much, and not by going through
                 the autoencoder. Of use with little strength.
 
@@ -166,7 +164,7 @@ class FourViewPipeline(SavedPipeline):
                 prompt, negative_prompt, known_views, num_inference_steps, guidance_scale, object_size, strength, start_views
             )
             # 2. Encode the prompt
-            guidance = self.prepare_guidance(prompt, negative_prompt, guidance_scale, guidance_rescale)
+            guidance = self.prepare_guidance(prompt, negative_prompt, guidance_scale)
             # 3. Known views as latents and mask
             known = self.prepare_known(known_views)
             # 4. Timesteps
@@ -228,14 +226,14 @@ class FourViewPipeline(SavedPipeline):
         kept = torch.tensor([bool(prompt) for prompt in prompts]).to(condition.embeds)
         return TextCondition(condition.embeds * kept[:, None, None], pooled=condition.pooled * kept[:, None])
 
-    def prepare_guidance(self, prompt: str, negative_prompt: str, scale: float, rescale: float = 0.0) -> Guidance:
+    def prepare_guidance(self, prompt: str, negative_prompt: str, scale: float) -> Guidance:
         """Step 2, for one prompt: the condition with the negative prompt before it if guidance needs both."""
         if self.guidance_is_folded or scale == 1:
             if negative_prompt and self.guidance_is_folded:
                 logger.info("guidance is folded into this denoiser: the negative prompt has no effect")
             return Guidance(scale, self.encode_prompt([prompt]), doubled=False)
         both = self.encode_prompt([negative_prompt, prompt])
-        return Guidance(scale, both, doubled=True, rescale=rescale)
+        return Guidance(scale, both, doubled=True)
 
     def prepare_known(self, known_views: Mapping[str, UInt8Array]) -> KnownLatents:
         """Step 3: latents and mask of the known views.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...kernels.reference import PLANE_AXES, sample_images
 from ...kernels.triplane import sample_triplanes
 from .decoder import exponential
+from .distance import hole_offset, signed_distance
 from .encoded import Encoded
 from .holes import CELLS, hole_lifts
 from .lattice_sampler import LatticeSampler
@@ -84,9 +84,8 @@ class Field:
         return self._lattice.sdf(ijk).to(ijk.device)
 
     @torch.no_grad()
-    def albedo(self, points: Tensor, normals: Tensor | None = None) -> Tensor:
-        """sRGB [N, 3] at surface points [N, 3]; `normals` [N, 3] are not needed by this model."""
-        del normals
+    def albedo(self, points: Tensor) -> Tensor:
+        """sRGB [N, 3] at surface points [N, 3]."""
         parts = []
         for chunk in points.to(self.device).split(COLOUR_CHUNK):
             views = self.views.features(self.views.project(chunk)[0]).permute(2, 0, 1)
@@ -121,17 +120,11 @@ class Field:
         return sample_triplanes(self.encoded.planes, torch.zeros(len(points), dtype=torch.long, device=points.device), points)
 
     def _sdf(self, points: Tensor) -> Tensor:
-        """The network's distance where the hull and its margin reach, bounded by the hull's; the hull's own elsewhere."""
+        """`sdf` of one chunk, on the model's device."""
         grid, height = self.views.project(points)
-        hull = self.views.hull(grid, height)
-        gate = ((hull > -self.model.margin) & (points.abs().amax(1) <= 1)).nonzero()[:, 0]
-        result = hull.clamp(max=-0.5 * self.model.margin)
-        if len(gate):
-            inside, lifts = points[gate], self.lifts()
-            distance = self._decode(inside, grid[:, :, gate])[1]
-            if lifts is not None:
-                planes = [torch.full((len(inside),), plane, device=inside.device) for plane in range(3)]
-                each = [sample_images(lifts, planes[k], inside[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
-                distance = distance + torch.cat(each, 1).amax(1)
-            result[gate] = torch.minimum(distance, hull[gate])
-        return result
+
+        def network(index: Tensor) -> Tensor:
+            inside = points[index]
+            return self._decode(inside, grid[:, :, index])[1] + hole_offset(self.lifts(), inside)
+
+        return signed_distance(self.views.hull(grid, height), self.model.margin, points.abs().amax(1) <= 1, network)

@@ -24,8 +24,8 @@ _FIELD_BATCH = 131_072
 class ColourField(Protocol):
     """What the texture needs of a reconstruction (`Reconstructor.encode` returns one)."""
 
-    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
-        """sRGB colours 0..1 float [N, 3] at surface points [N, 3] with unit normals [N, 3]."""
+    def albedo(self, points: torch.Tensor) -> torch.Tensor:
+        """sRGB colours 0..1 float [N, 3] at surface points [N, 3]."""
         ...
 
 
@@ -91,12 +91,12 @@ class Surface:
         return SurfaceTexels(texels, texels.interpolate(atlas.verts, atlas.faces), smooth, self._flat[texels.face_index])
 
 
-def sample_field(field: ColourField | Any, points: FloatArray, normals: FloatArray) -> FloatArray:
+def sample_field(field: ColourField | Any, points: FloatArray) -> FloatArray:
     """The field's sRGB colour at surface points, in batches.
 
     Args:
         field: See `ColourField`; if it has a `device`, points are sent there.
-        points, normals: float32 [N, 3].
+        points: float32 [N, 3].
 
     Returns:
         float32 [N, 3] in 0..1.
@@ -106,6 +106,6 @@ def sample_field(field: ColourField | Any, points: FloatArray, normals: FloatArr
     with torch.no_grad():
         for start in range(0, len(points), _FIELD_BATCH):
             rows = slice(start, start + _FIELD_BATCH)
-            batch = (torch.from_numpy(np.ascontiguousarray(array[rows])).to(device) for array in (points, normals))
-            colours[rows] = field.albedo(*batch).float().cpu().numpy()
+            batch = torch.from_numpy(np.ascontiguousarray(points[rows])).to(device)
+            colours[rows] = field.albedo(batch).float().cpu().numpy()
     return np.clip(colours, 0, 1)

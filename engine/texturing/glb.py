@@ -106,36 +106,6 @@ def write_glb(
     _replace(Path(path), header + struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(binary), _BIN) + binary)
 
 
-def read_glb(path: str | os.PathLike[str]) -> tuple[Atlas, npt.NDArray[np.uint8], float, float]:
-    """Read back a file of `write_glb`: (atlas, albedo, roughness, metallic), in Blender's axes.
-
-    Vertices stay split at UV seams, so `faces` equals `uv_faces`.
-
-    Raises:
-        ValueError: Not a binary glTF 2.0 file.
-        OSError: The file cannot be read.
-    """
-    blob = Path(path).read_bytes()
-    if len(blob) < 28 or struct.unpack_from("<II", blob) != (_MAGIC, 2):
-        raise ValueError(f"{path} is not a binary glTF 2.0 file")
-    text_length = struct.unpack_from("<I", blob, 12)[0]
-    document = json.loads(blob[20 : 20 + text_length])
-    binary = blob[28 + text_length :]
-
-    def chunk(view: int) -> bytes:
-        start = document["bufferViews"][view].get("byteOffset", 0)
-        return binary[start : start + document["bufferViews"][view]["byteLength"]]
-
-    faces = np.frombuffer(chunk(0), np.uint32).reshape(-1, 3).astype(np.int32)
-    x, y, z = np.frombuffer(chunk(1), np.float32).reshape(-1, 3).T
-    uvs = np.frombuffer(chunk(3), np.float32).reshape(-1, 2).copy()
-    uvs[:, 1] = 1 - uvs[:, 1]
-    albedo = np.asarray(Image.open(io.BytesIO(chunk(4))).convert("RGB"))
-    material = document["materials"][0]["pbrMetallicRoughness"]
-    atlas = Atlas(np.stack([x, -z, y], -1), faces, uvs, faces.copy())
-    return atlas, albedo, material["roughnessFactor"], material["metallicFactor"]
-
-
 def _split_at_seams(
     atlas: Atlas,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint32]]:

@@ -60,13 +60,13 @@ def paint_texture(
     def paint_block(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         block = surface.texels(faces)
         if projector is None:
-            colour = sample_field(field, block.points, block.normals)
+            colour = sample_field(field, block.points)
         else:
             seen = projector.sample(block.points, block.normals, block.face_normals)
             colour = seen.colour
             rest = np.flatnonzero(seen.confidence < 0.999)
             share = seen.confidence[rest, None]
-            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest], block.normals[rest])
+            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest])
         return block.texels.flat_index, np.round(colour * 255).astype(np.uint8)
 
     image = np.zeros((texture_px * texture_px, 3), np.uint8)

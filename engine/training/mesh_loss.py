@@ -19,6 +19,7 @@ from torch import Tensor
 from ..cameras import RIG_FOVY_DEG, pixel_rays
 from ..geometry.extract import extract_surface
 from ..reconstructor import Field, Reconstructor
+from ..reconstructor.distance import hole_offset, signed_distance
 from ..reconstructor.encoded import Encoded
 from ..rendering.rasterizer import rasterizer_for
 from .batches import TargetView
@@ -55,15 +56,21 @@ def detached(encoded: Encoded) -> Encoded:
     return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.cameras)
 
 
-def signed_distance(model: Reconstructor, encoded: Encoded, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The network's and the combined (`Field.sdf`) signed distance [N] at points [N, 3] of one object, with gradients."""
+def signed_distances(model: Reconstructor, encoded: Encoded, lifts: Tensor | None, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The network's distance [N], hole offsets included, and that of `Field.sdf` [N], of one object, with gradients.
+
+    Args:
+        model: The reconstructor.
+        encoded: A batch of one.
+        lifts: Its `Field.lifts`.
+        points: float [N, 3].
+    """
     index = torch.zeros(len(points), dtype=torch.long, device=points.device)
     samples = model.sample(encoded, index, points)
     hidden = model.decoder.hidden(samples.planes, samples.views, points)
-    distance = model.decoder.signed_distance(model.decoder.log_density(hidden)[1])
-    gated = samples.hull > -model.margin
-    combined = torch.where(gated, torch.minimum(distance, samples.hull), samples.hull.clamp(max=-0.5 * model.margin))
-    return distance, combined
+    network = model.decoder.signed_distance(model.decoder.log_density(hidden)[1]) + hole_offset(lifts, points)
+    inside_cube = points.abs().amax(1) <= 1
+    return network, signed_distance(samples.hull, model.margin, inside_cube, lambda chosen: network[chosen])
 
 
 def surface_verts(ends: Tensor, sdf: Tensor, resolution: int) -> Tensor:
@@ -81,12 +88,13 @@ def mesh_loss(
     An object whose field has no surface yet is pushed towards the truth's visible surface only.
     """
     device = encoded.planes.device
-    surface = extract_surface(Field(model, detached(encoded)), config.resolution)
+    field = Field(model, detached(encoded))
+    surface, lifts = extract_surface(field, config.resolution), field.lifts()
     mesh = None
     if len(surface.faces):
         ends = torch.from_numpy(surface.ends).to(device)
         points = -1 + 2 * ends.reshape(-1, 3).float() / config.resolution
-        _, sdf = signed_distance(model, encoded, points)
+        _, sdf = signed_distances(model, encoded, lifts, points)
         verts = surface_verts(ends, sdf.reshape(-1, 2), config.resolution)
         still = verts.detach()
         mesh = rasterizer_for(device).mesh(still.cpu().numpy(), surface.faces)
@@ -126,10 +134,10 @@ def mesh_loss(
             terms["colour"] = terms["colour"] + ((albedo - truth).square() * opaque).mean()
         if hits is not None and len(extra):
             at = torch.from_numpy(origins[extra] + directions[extra] * hits.distance[extra, None]).to(device)
-            pushes.append(F.relu(signed_distance(model, encoded, at)[0] + config.push))
+            pushes.append(F.relu(signed_distances(model, encoded, lifts, at)[0] + config.push))
         if len(missing):
             at = torch.from_numpy(origins[missing] + directions[missing] * (depth[missing, None] + 0.01)).to(device)
-            pushes.append(F.relu(config.push - signed_distance(model, encoded, at)[0]))
+            pushes.append(F.relu(config.push - signed_distances(model, encoded, lifts, at)[0]))
         if pushes:
             terms["silhouette"] = terms["silhouette"] + torch.cat(pushes).sum() / len(chosen)
     count = max(1, len(views))

@@ -60,7 +60,7 @@ def test_points_are_where_they_should_be() -> None:
     assert torch.equal(rays[0], rays[1]) and rays.abs().max() < 1.4
     middle = rays[0, 2, 2]
     assert torch.allclose(middle[:, ::2], torch.zeros(7, 2), atol=1e-6) and (middle[1:, 1] > middle[:-1, 1]).all()
-    orders = [benchmark.surface(16, order)(device) for order in ("in its rows", "in no order", "in Morton order")]
+    orders = [benchmark.surface(16, order)(device) for order in ("in its rows", "in no order")]
     steps = [(points[1:] - points[:-1]).norm(dim=1).mean() for points in orders]
-    assert steps[1] > 2 * steps[0] and steps[1] > 2 * steps[2]
+    assert steps[1] > 2 * steps[0]
     assert all(torch.equal(points.sort(dim=0).values, orders[0].sort(dim=0).values) for points in orders)

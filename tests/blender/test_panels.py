@@ -132,6 +132,13 @@ def test_empty_slots_say_that_they_will_be_painted(ext):
     assert buttons(drawn)["tetraview.generate"] is True
 
 
+def test_left_and_right_photos_can_be_swapped_once_there_is_one(ext):
+    ext.settings.source = "PHOTOS"
+    assert buttons(draw(ext))["tetraview.swap"] is False
+    ext.settings.left = PHOTOS["left"]
+    assert buttons(draw(ext))["tetraview.swap"] is True
+
+
 def test_the_strip_has_a_tile_with_its_tools_for_each_view(shown):
     drawn = draw(shown)
     assert {"Front", "Right", "Back", "Left", "lock_front", "lock_left", "From the views above"} <= names(drawn)

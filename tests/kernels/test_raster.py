@@ -256,7 +256,7 @@ def test_a_triangle_larger_than_the_image_covers_all_of_it(kernel_device, height
 def test_nothing_is_read_or_written_outside_of_the_buffers(kernel_device):
     """The kernels, on views into the middle of buffers full of a pattern."""
     rng = np.random.default_rng(4)
-    height, width, n_points, n_faces, channels = 21, 19, 40, 30, 5
+    height, width, n_points, n_faces = 21, 19, 40, 30
     inputs = on(kernel_device, flat(rng.uniform(-5, 25, (n_points, 2))), rng.integers(0, n_points, (n_faces, 3)))
     expected = raster.rasterize(*inputs, height, width)
     kernels = raster.program("raster", raster.DEFINITIONS, kernel_device)
@@ -287,40 +287,9 @@ def test_nothing_is_read_or_written_outside_of_the_buffers(kernel_device):
     kernels.launch("resolve_pixels", 7, 64, [points, faces, nearest, *outputs, height * width, width])
     for mine, other in zip(outputs, expected, strict=True):
         assert torch.equal(mine.reshape(other.shape), other)
-    values = within(torch.rand(n_points, channels), math.nan)
-    mixed = within(torch.zeros(height * width, channels), 77.0)
-    kernels.launch("interpolate_pixels", 2, 64, [values, faces, outputs[0], outputs[1], mixed, height * width, channels])
-    torch.testing.assert_close(mixed, reference_raster.interpolate(values, faces, outputs[0], outputs[1]))
     for buffer, fill in guarded:
         for edge in (buffer[:64], buffer[-64:]):
             assert edge.isnan().all() if fill != fill else (edge == fill).all()
-
-
-@drawn
-@given(scenes(), st.integers(1, 7))
-def test_interpolation_gives_the_twin_s_values_and_gradients(kernel_device, scene, channels):
-    points, faces, height, width = scene
-    points, faces = on(kernel_device, points, faces)
-    seen = raster.rasterize(points, faces, height, width)
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(len(points), channels, generator=generator).to(kernel_device).requires_grad_()
-    weights = torch.randn(height, width, channels, generator=generator)
-    ours = raster.interpolate(values, faces, seen.face_index, seen.barycentrics)
-    (ours * weights.to(kernel_device)).sum().backward()
-    exact = values.detach().cpu().double().requires_grad_()
-    twin = reference_raster.interpolate(exact, faces.cpu(), seen.face_index.cpu(), seen.barycentrics.cpu())
-    (twin * weights).sum().backward()
-    torch.testing.assert_close(ours.cpu().double(), twin, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(values.grad.cpu().double(), exact.grad, rtol=1e-4, atol=1e-4)
-
-
-def test_interpolating_positions_gives_back_the_pixels_centres(kernel_device):
-    points, faces = on(kernel_device, flat([[0, 0], [40, 3], [5, 30], [33, 33]]), [[0, 1, 2], [1, 2, 3]])
-    seen = raster.rasterize(points, faces, 32, 40)
-    at = raster.interpolate(points[:, :2].float().contiguous(), faces, seen.face_index, seen.barycentrics)
-    row, column = (seen.face_index >= 0).nonzero().unbind(1)
-    assert len(row) > 500
-    torch.testing.assert_close(at[row, column], torch.stack([column, row], 1) + 0.5, rtol=0, atol=2e-5)
 
 
 def test_the_twin_holds_in_single_precision_too():
@@ -358,29 +327,9 @@ def test_bad_input_is_refused(kernel_device, change, complaint):
         raster.rasterize(**inputs)
 
 
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"values": torch.zeros(3, 2, dtype=torch.float64)}, "values: expected float32"),
-        ({"faces": torch.tensor([[0, 1, 3]])}, r"faces index 0\.\.3, but there are 3"),
-        ({"face_index": torch.tensor([0, 1])}, "goes up to 1, but there are 1 faces"),
-        ({"face_index": torch.tensor([0, 0, 0])}, r"barycentrics: expected float32 \(3, 3\)"),
-        ({"face_index": torch.tensor([0.0, 0.0])}, "face_index: expected int64"),
-    ],
-)
-def test_interpolation_refuses_bad_input(kernel_device, change, complaint):
-    inputs = {"values": torch.rand(3, 2), "faces": torch.tensor([[0, 1, 2]]), "face_index": torch.tensor([0, -1])}
-    inputs |= {"barycentrics": torch.rand(2, 3), **change}
-    with pytest.raises(ValueError, match=complaint):
-        raster.interpolate(**{name: value.to(kernel_device) for name, value in inputs.items()})
-
-
 def test_the_operators_are_what_torch_compile_needs(kernel_device):
     points, faces = on(kernel_device, flat([[0, 0], [9, 1], [2, 8]]), [[0, 1, 2]])
     torch.library.opcheck(raster._rasterize, (points, faces, 7, 9))
-    seen = raster.rasterize(points, faces, 7, 9)
-    values = torch.rand(3, 4, device=kernel_device, requires_grad=True)
-    torch.library.opcheck(raster._interpolate, (values, faces, seen.face_index, seen.barycentrics))
 
 
 def test_without_kernels_the_front_calls_the_twin():

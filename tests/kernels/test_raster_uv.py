@@ -146,7 +146,7 @@ class Waves:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+    def albedo(self, points: torch.Tensor) -> torch.Tensor:
         assert points.device == self.device
         return 0.5 + 0.4 * (points * torch.tensor([5.0, 6.0, 7.0], device=points.device)).sin()
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tetraview.kernels import programs, reference, sources, triplane
-from tetraview.kernels.triplane import morton_order, sample_triplanes
+from tetraview.kernels.triplane import sample_triplanes
 from torch import Tensor
 
 from . import cuda_on_cpu
@@ -259,28 +259,3 @@ def test_variants_are_what_the_front_asks_for_and_run(kernel_device: torch.devic
         program.launch("triplane_forward", 10, 256, args)
         expected = twin(planes, index, points, bool(macros["CONCAT"]))
         torch.testing.assert_close(out.double().cpu(), expected, rtol=ROUNDING[dtype], atol=3 * ROUNDING[dtype])
-
-
-def test_morton_order_walks_cubes_within_cubes() -> None:
-    steps = torch.arange(8) / 4 - 0.875  # the centres of 8 cubes an axis
-    points = torch.cartesian_prod(steps, steps, steps)[torch.randperm(512, generator=torch.Generator().manual_seed(0))]
-    order = morton_order(points, bits=3)
-    assert torch.equal(order.sort().values, torch.arange(512))
-    walk = points[order]
-    assert walk[:8].tolist() == torch.cartesian_prod(*[steps[:2]] * 3).tolist()  # the first cube of eight, z fastest
-    for size in (8, 64):  # each stretch of 8 or 64 points fills one cube
-        spans = walk.reshape(-1, size, 3)
-        assert torch.allclose(spans.amax(1) - spans.amin(1), torch.tensor({8: 0.25, 64: 0.75}[size]))
-    assert torch.equal(morton_order(walk, bits=3), torch.arange(512))
-    assert torch.equal(morton_order(walk, bits=20), torch.arange(512))
-
-
-def test_morton_order_takes_any_point_and_keeps_the_order_of_equal_ones() -> None:
-    points = torch.tensor([[float("nan")] * 3, [5.0] * 3, [-1.0] * 3, [float("-inf")] * 3, [1.0] * 3, [0.0] * 3])
-    assert morton_order(points).tolist() == [0, 2, 3, 5, 1, 4]
-    assert morton_order(torch.zeros(0, 3)).shape == (0,)
-    assert morton_order(torch.zeros(9, 3)).tolist() == list(range(9))
-    with pytest.raises(ValueError, match=r"points: expected \[N, 3\], got \[4, 2\]"):
-        morton_order(torch.zeros(4, 2))
-    with pytest.raises(ValueError, match=r"bits: expected 1\.\.20, got 21"):
-        morton_order(points, bits=21)

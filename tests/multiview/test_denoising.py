@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tetraview.engine.errors import InvalidRequestError
 from tetraview.engine.multiview.conditions import TextCondition, guidance_embedding
 from tetraview.engine.multiview.configs import consistency_scheduler, starter_scheduler
-from tetraview.engine.multiview.denoising import predicted_latents, rescale_guided, set_timesteps, unet_input
+from tetraview.engine.multiview.denoising import predicted_latents, set_timesteps, unet_input
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 
 from .conftest import seeded
@@ -85,13 +85,6 @@ def test_guidance_embedding_is_that_of_diffusers() -> None:
     expected = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, scale - 1, embedding_dim=32)
     torch.testing.assert_close(guidance_embedding(scale, 32), expected)
     assert guidance_embedding(scale, 33).shape == (3, 33)
-
-
-def test_rescaled_guidance_has_the_spread_of_the_prompt_alone() -> None:
-    positive, guided = torch.randn(2, 4, 8, 8), 3 * torch.randn(2, 4, 8, 8) + 1
-    assert torch.equal(rescale_guided(guided, positive, 0.0), guided)
-    dims = (1, 2, 3)
-    torch.testing.assert_close(rescale_guided(guided, positive, 1.0).std(dims), positive.std(dims))
 
 
 def test_a_prompt_encodes_the_same_alone_and_in_a_batch(pipeline: FourViewPipeline) -> None:

@@ -141,7 +141,6 @@ def test_prompt_negative_prompt_and_guidance_each_matter(starter: FourViewPipeli
     assert not np.array_equal(paint(starter, prompt="blue car"), base)
     assert not np.array_equal(paint(starter, negative_prompt="wood"), base)
     assert not np.array_equal(paint(starter, guidance_scale=9.0), base)
-    assert not np.array_equal(paint(starter, guidance_rescale=0.7, guidance_scale=9.0), paint(starter, guidance_scale=9.0))
     runs: list[int] = []
     hook = starter.unet.register_forward_pre_hook(lambda module, arguments: runs.append(arguments[0].shape[0]))
     paint(starter, guidance_scale=1.0)

@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 from tetraview.engine.job.folder import (
     JobFolder,
     default_home,
-    disk_use,
-    list_jobs,
     new_job_folder,
-    remove_job,
     write_text,
     written_whole,
 )
 from tetraview.engine.job.history import HISTORY_LENGTH, TimingHistory
-from tetraview.engine.types import GenerateRequest
 
 SETTING = {"device": "cpu", "texture_px": 1024, "warm": True}
 
@@ -63,37 +59,6 @@ def test_folders_made_at_once_are_different(tmp_path):
     for thread in threads:
         thread.join()
     assert len(set(folders)) == 8 and all("a-chair" in folder.name for folder in folders)
-
-
-def test_earlier_jobs_are_listed_newest_first(tmp_path):
-    import os
-
-    for number, name in enumerate(("old", "new")):
-        job = JobFolder(new_job_folder(tmp_path, name))
-        job.begin()
-        job.request.write_text(GenerateRequest({}, str(job.path), seed=number).to_json())
-        os.utime(job.request, (1000 + number, 1000 + number))
-        if name == "new":
-            job.glb.write_bytes(b"12345")
-            job.asset.write_bytes(b"123")
-    (tmp_path / "jobs" / "damaged").mkdir()
-    (tmp_path / "jobs" / "damaged" / "request.json").write_text("{")
-    jobs = list_jobs(tmp_path)
-    by_seed = {job.request.seed: job for job in jobs if job.request}
-    assert [job.request.seed for job in jobs if job.request] == [1, 0]
-    assert by_seed[1].finished and not by_seed[0].finished and len(jobs) == 3
-    assert by_seed[1].size_bytes == disk_use(by_seed[1].folder.path) == 8 + by_seed[1].folder.request.stat().st_size
-    remove_job(tmp_path, by_seed[0].folder.path)
-    assert len(list_jobs(tmp_path)) == 2 and list_jobs(tmp_path / "nothing") == []
-
-
-def test_only_jobs_can_be_removed(tmp_path):
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    for folder in (precious, tmp_path / "jobs", tmp_path / "jobs" / ".." / "precious"):
-        with pytest.raises(ValueError, match="not a job"):
-            remove_job(tmp_path, folder)
-    assert precious.is_dir()
 
 
 @pytest.mark.parametrize("keep_views", [True, False])

@@ -1,11 +1,10 @@
-"""Views as an autoencoder reads and writes them, and sheets to look at."""
+"""Views as an autoencoder reads and writes them, and rows of views to look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ...imaging.colour import bytes_on_white, over_white
@@ -24,8 +23,3 @@ def to_pixels(rgba: UInt8Array, channels: int) -> Tensor:
 def row_on_white(rgba: UInt8Array) -> UInt8Array:
     """Views uint8 [V, S, S, 4] beside each other on white, uint8 [S, V * S, 3]."""
     return np.concatenate(list(bytes_on_white(rgba)), 1)
-
-
-def save_sheet(path: str, rows: list[UInt8Array]) -> None:
-    """Write rows uint8 [H, W, 3] of one width below each other as a PNG."""
-    Image.fromarray(np.concatenate(rows, 0)).save(path)

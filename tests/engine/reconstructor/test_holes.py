@@ -7,6 +7,7 @@ import pytest
 import torch
 from tetraview.engine.reconstructor import Field, Reconstructor, field
 from tetraview.engine.reconstructor.holes import CELLS, MOST, THICKNESS, hole_lifts
+from tetraview.engine.training.mesh_loss import detached, signed_distances
 
 from .models import ball_views
 
@@ -62,7 +63,7 @@ def test_planes_are_in_the_order_and_turn_of_the_triplanes() -> None:
     assert np.isclose(moved[0].max(), THICKNESS / 2 + 0.02) and not moved[1:].any()
 
 
-def test_lattice_and_points_are_lifted_alike(tiny: Reconstructor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lattice_points_and_training_loss_are_lifted_alike(tiny: Reconstructor, monkeypatch: pytest.MonkeyPatch) -> None:
     ijk = torch.randint(8, 25, (400, 3), generator=torch.Generator().manual_seed(2))
     points = ijk / 16.0 - 1
 
@@ -76,5 +77,7 @@ def test_lattice_and_points_are_lifted_alike(tiny: Reconstructor, monkeypatch: p
     plain, changed = lifted(np.zeros_like(pattern)), lifted(pattern)
     assert torch.allclose(plain.lattice_sdf(ijk, 32), plain.sdf(points), atol=1e-5)
     assert torch.allclose(changed.lattice_sdf(ijk, 32), changed.sdf(points), atol=1e-5)
+    seen = Field(tiny, detached(changed.encoded))  # the silhouettes of the network's own size, as in training
+    assert torch.allclose(signed_distances(tiny, seen.encoded, seen.lifts(), points)[1], seen.sdf(points), atol=1e-4)
     gain = changed.sdf(points) - plain.sdf(points)
     assert (gain >= -1e-6).all() and gain.max() > 0.02

@@ -46,7 +46,7 @@ class AnalyticField:
     def __init__(self, colour: Colour) -> None:
         self._colour = colour
 
-    def albedo(self, points: torch.Tensor, normals: torch.Tensor | None = None) -> torch.Tensor:
+    def albedo(self, points: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(np.array(self._colour(points.numpy()), np.float32))
 
 

@@ -172,7 +172,7 @@ def test_any_number_of_threads_paints_the_same_and_stays_as_it_was(ball, cancel)
 
 def test_field_sampling_is_batched_in_order():
     points = np.random.default_rng(0).uniform(-1, 1, (300_000, 3)).astype(np.float32)
-    np.testing.assert_allclose(sample_field(AnalyticField(waves), points, points), waves(points), atol=1e-6)
+    np.testing.assert_allclose(sample_field(AnalyticField(waves), points), waves(points), atol=1e-6)
 
 
 @pytest.mark.parametrize(
