@@ -28,7 +28,7 @@ def report_text(context) -> str:
 
 
 class TETRAVIEW_OT_copy_report(bpy.types.Operator):
-    """Copy a report for whoever helps you: versions, last error, end of the log. Names of folders and users are left out"""
+    """Copy a report for support: versions, last error, end of the log. Folder and user names are left out"""
 
     bl_idname = "tetraview.copy_report"
     bl_label = "Copy Report"
@@ -51,7 +51,7 @@ class TETRAVIEW_OT_open_folder(bpy.types.Operator):
     def execute(self, context):
         folder = self.folder or str(session.home())
         if not os.path.isdir(folder):
-            self.report({"ERROR"}, f"The folder is not there any more: {folder}.")
+            self.report({"ERROR"}, f"The folder no longer exists: {folder}.")
             return {"CANCELLED"}
         bpy.ops.wm.path_open(filepath=folder)
         return {"FINISHED"}
@@ -67,7 +67,7 @@ class TETRAVIEW_OT_open_preferences(bpy.types.Operator):
 
     def execute(self, context):
         if bpy.app.background:
-            self.report({"ERROR"}, "There is no window to show the preferences in.")
+            self.report({"ERROR"}, "There is no window for the preferences.")
             return {"CANCELLED"}
         if self.page == "ADDON":
             bpy.ops.preferences.addon_show(module=addon_id())
@@ -77,7 +77,7 @@ class TETRAVIEW_OT_open_preferences(bpy.types.Operator):
 
 
 class TETRAVIEW_OT_dismiss(bpy.types.Operator):
-    """Take this message away"""
+    """Dismiss this message"""
 
     bl_idname = "tetraview.dismiss"
     bl_label = "Dismiss"

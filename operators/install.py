@@ -133,7 +133,7 @@ class InstallTask(Task):
 
 
 class TETRAVIEW_OT_install_engine(TaskOperator, bpy.types.Operator):
-    """Download the engine into a folder of its own. You see its size and place first; Blender's Python is not touched"""
+    """Download the engine into its own folder. Shows the size and location first; Blender's Python is not changed"""
 
     bl_idname = "tetraview.install_engine"
     bl_label = "Install Engine"

@@ -187,7 +187,7 @@ def set_view_look(space, look) -> None:
 
 
 class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
-    """Turn the camera once around the selected object, in a scene of its own; yours is not touched"""
+    """Turn the camera once around the selected object in a separate scene; yours is not changed"""
 
     bl_idname = "tetraview.orbit_preview"
     bl_label = "Orbit Preview"

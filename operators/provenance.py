@@ -71,7 +71,7 @@ def _read_views(folder: str) -> dict[str, bytes]:
 
 
 def runnable_again(obj) -> GenerateRequest:
-    """The request that makes `obj` once more, from the very views it was made from; no folder yet.
+    """The request that makes `obj` again from the same views; it has no folder yet.
 
     Raises:
         InvalidRequestError: Its views are gone, and the photos too.

@@ -40,7 +40,7 @@ class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
         self.note = ""
 
     def clear_error(self) -> None:
-        """Take away the error box."""
+        """Clear the error box."""
         self.error = self.error_fix = ""
 
     def show_painting(self, paths, step: int, steps: int) -> None:

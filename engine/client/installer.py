@@ -216,7 +216,7 @@ class _Runner:
                     line = lines.get(timeout=self._wait_s) if self._wait_s > 0 else lines.get_nowait()
                 except queue.Empty:
                     if time.monotonic() - heard > SILENCE_S:
-                        raise InstallError(f"No sign of life for {SILENCE_S / 60:.0f} minutes: try again.") from None
+                        raise InstallError(f"The installer was silent for {SILENCE_S / 60:.0f} minutes: try again.") from None
                     yield ""
                     continue
                 heard = time.monotonic()

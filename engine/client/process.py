@@ -217,7 +217,7 @@ class EngineProcess:
                 try:
                     self._receive(protocol.decode(line, "message"), child)
                 except (protocol.ProtocolError, ValueError, TypeError, KeyError) as error:
-                    text = f"The engine sent a message that makes no sense ({error}): install the engine again."
+                    text = f"The engine sent an invalid message ({error}): install the engine again."
                     self._end_all(EngineStoppedError(text, fix=INSTALL_OPERATOR))
                     child.kill()
         try:

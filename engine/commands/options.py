@@ -49,7 +49,7 @@ def add_result_options(parser: argparse.ArgumentParser, request_type: type = Gen
         "-o", "--output", metavar="DIR",
         help="receives asset.glb, views/*.png, request.json, timings.json (default: a new job in the engine's home)",
     )  # fmt: skip
-    result.add_argument("--orbit", action="store_true", help="also orbit.gif and orbit.webp, rendered before there is a mesh")
+    result.add_argument("--orbit", action="store_true", help="also write orbit.gif and orbit.webp, before the mesh is made")
     result.add_argument(
         "--orbit-frames", type=int, default=ORBIT_FRAMES, metavar="N", help=f"frames of these (default {ORBIT_FRAMES})"
     )

@@ -118,7 +118,7 @@ def _read(path: str | Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): get it again.") from error
+        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): download it again.") from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds no weights by name.")
     return state

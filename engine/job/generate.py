@@ -185,7 +185,7 @@ def begin_job(request: GenerateRequest) -> JobFolder:
     job = JobFolder(Path(request.output_dir))
     in_place = is_same_place(request, job)
     if in_place and (request.repaint or request.flip or request.replace):
-        raise InvalidRequestError("Edited views are kept beside the old ones: choose another output folder.")
+        raise InvalidRequestError("Edited views must not overwrite the old ones: choose another output folder.")
     among_results = any(Path(photo).resolve().parent == job.views.resolve() for photo in request.photos.values())
     try:
         job.begin(keep_views=in_place or among_results)
@@ -231,7 +231,7 @@ def encode_views(
         field = field_of_views(model, views, request.rig)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
-        report(0.5, "The GPU's memory is short: going on with the CPU")
+        report(0.5, "The GPU is out of memory: continuing on the CPU")
         model = models.get(folder, "cpu")
         field = field_of_views(model, views, request.rig)
     report(0.9)

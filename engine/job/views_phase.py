@@ -74,11 +74,11 @@ def paint_views(
         generator, painted = _paint_on(device, request, job, framed, models, folder, report)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
-        report(0.0, "The GPU's memory is short: going on with the CPU")
+        report(0.0, "The GPU is out of memory: continuing on the CPU")
         generator, painted = _paint_on("cpu", request, job, framed, models, folder, report)
     views = {name: painted[name] if name in painted else framed.images[name] for name in VIEW_NAMES}
     if len(empty_views(views)) == len(VIEW_NAMES):
-        raise EngineError("Nothing was painted: describe the object in other words, or try another seed.")
+        raise EngineError("The painted views are empty: describe the object in other words, or try another seed.")
     for name, image in painted.items():
         write_view(job.view(name), image)
     warnings = [*framed.warnings, *_warnings(request, generator.pipeline)]

@@ -93,5 +93,5 @@ def check_shipped(files: Iterable[Path], root: Path = SHIPPED_WEIGHTS) -> dict[P
         name = resolved.relative_to(root).as_posix()
         registered = read_registry(root).get(name)
         if registered is None or registered.sha256 != hashes[path]:
-            raise WeightsError(f"Tetraview's own weights {name} are damaged or were exchanged: install the extension again.")
+            raise WeightsError(f"Tetraview's own weights {name} are damaged or were replaced: install the extension again.")
     return hashes

@@ -67,13 +67,13 @@ def check_views(known_views: Mapping[str, UInt8Array], view_px: int) -> None:
                 f"The {name} view is {view.shape[1]} x {view.shape[0]} px: this model needs views of {view_px} x {view_px} px."
             )
     if len(known_views) == len(VIEW_NAMES):
-        raise InvalidRequestError("All four views are known already: leave out at least one to paint.")
+        raise InvalidRequestError("All four views are given, so there is nothing to paint: leave out at least one.")
 
 
 def check_start_views(views: UInt8Array, view_px: int) -> None:
     """Raise `InvalidRequestError`, in one sentence, if painting cannot begin from these."""
     if not isinstance(views, np.ndarray) or views.dtype != np.uint8 or views.shape != (len(VIEW_NAMES), view_px, view_px, 4):
-        raise InvalidRequestError(f"To begin from earlier views, give four RGBA images of {view_px} x {view_px} px.")
+        raise InvalidRequestError(f"To start from earlier views, give four RGBA images of {view_px} x {view_px} px.")
 
 
 def stack_views(known_views: Mapping[str, UInt8Array], view_px: int) -> UInt8Array:

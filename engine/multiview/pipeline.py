@@ -197,12 +197,12 @@ class FourViewPipeline(SavedPipeline):
     ) -> None:
         """Step 1: raise `InvalidRequestError`, in one sentence, if these cannot be painted from."""
         if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
-            raise InvalidRequestError("The prompt must be one piece of text.")
+            raise InvalidRequestError("The prompt must be a single text.")
         check_views(known_views, self.view_px)
         if start_views is not None:
             check_start_views(start_views, self.view_px)
         if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
-            raise InvalidRequestError(f"{num_inference_steps} steps cannot be run: use a whole number from 1 up.")
+            raise InvalidRequestError(f"{num_inference_steps} is not a valid number of steps: use a whole number from 1 up.")
         if not 0 <= guidance_scale <= 50:
             raise InvalidRequestError(f"A guidance of {guidance_scale:g} is out of range: use 0 to 50.")
         if not 0 < object_size <= 1:
@@ -223,6 +223,7 @@ class FourViewPipeline(SavedPipeline):
         )
         if not self.config["force_zeros_for_empty_prompt"] or condition.pooled is None:
             return condition
+        # Zero the embeddings of empty prompts, as the model was trained.
         kept = torch.tensor([bool(prompt) for prompt in prompts]).to(condition.embeds)
         return TextCondition(condition.embeds * kept[:, None, None], pooled=condition.pooled * kept[:, None])
 
@@ -277,12 +278,15 @@ class FourViewPipeline(SavedPipeline):
         arguments = step_arguments(self.scheduler, generator)
         with self.progress_bar(total=len(timesteps)) as bar:
             for step, timestep in enumerate(timesteps):
+                # Hold the known cells at this noise level.
                 if not known.is_empty:
                     held = self.scheduler.add_noise(known.latents, noise, timestep[None])
                     latents = torch.where(known.mask > 0, latents, held)
+                # Predict, and take one step of the scheduler.
                 sample = self.scheduler.scale_model_input(latents, timestep)
                 prediction = predict(self.unet, sample, timestep, known.mask, known.latents, guidance, self.grid_px)
                 latents = self.scheduler.step(prediction, timestep, latents, return_dict=False, **arguments)[0]
+                # Report the prediction; the callback may change the latents.
                 if callback is not None:
                     predicted = torch.where(
                         known.mask > 0, predicted_latents(self.scheduler, sample, prediction, timestep), known.latents

@@ -67,7 +67,7 @@ class SavedPipeline(DiffusionPipeline):
         try:
             return super().from_pretrained(str(pretrained_model_name_or_path), **own, **kwargs)
         except OSError as error:
-            raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
+            raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
 
 
 def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, An
         try:
             own[name] = component.from_pretrained(str(folder / name), **options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: get the weights again.") from error
+            raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: download the weights again.") from error
     return own
 
 

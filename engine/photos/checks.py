@@ -42,8 +42,8 @@ def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
         found.append(f"The {name} photo cuts the object off at the {edges}: step back so that all of it is in the picture.")
     if not cut.is_plain and cut.method == "starter":
         found.append(
-            f"The background of the {name} photo is busy, so the cut-out may be wrong: look at it, and use a plain wall or a "
-            "sheet of paper if it is."
+            f"The background of the {name} photo is busy, so the cut-out may be wrong: check it, and if it is wrong, use a plain "
+            "wall or a sheet of paper."
         )
     elif not cut.is_plain:
         found.append(f"The background of the {name} photo is too busy for a clean cut-out: use a plain wall or a sheet of paper.")
@@ -135,7 +135,7 @@ def check_repeats(photos: Mapping[str, UInt8Array]) -> list[str]:
         left = [name for name in left if name not in same]
         if len(same) > 1:
             names = f"{', '.join(same[:-1])} and {same[-1]}"
-            found.append(f"The {names} photos are the same picture: fine only if the object looks alike from there.")
+            found.append(f"The {names} photos are the same picture: keep it only if the object looks the same from those sides.")
     return found
 
 

@@ -129,13 +129,13 @@ def frame_views(
 def frame_beside(
     cutouts: Mapping[str, UInt8Array], framed: Mapping[str, UInt8Array], *, rig: Rig = CANONICAL_RIG
 ) -> dict[str, UInt8Array]:
-    """Bring cut-outs to the frame that other views of the object have already.
+    """Bring cut-outs to the frame of views that are already framed.
 
-    Each is as high, and where, as the opposite view; if that is none of the framed ones, as the framed ones are on average.
+    Each takes the height and place of the opposite view or, if that view is missing, the average of the framed ones.
 
     Args:
         cutouts: uint8 [H, W, 4], straight alpha, keyed by name.
-        framed: uint8 [N, N, 4] of other views; empty ones tell nothing.
+        framed: uint8 [N, N, 4] of other views; empty ones are ignored.
         rig: The cameras of all of them.
 
     Returns:
@@ -162,7 +162,7 @@ def frame_beside(
 def is_rig(cutouts: Mapping[str, UInt8Array], rig: Rig = CANONICAL_RIG) -> bool:
     """Whether cut-outs are already framed: square, of one size, within the unit sphere's outline, and coherent.
 
-    Fewer than four say less about each other; they must also lie where nearly all renders of the rig do.
+    With fewer than four views, coherence says less; they must then also lie where nearly all renders of the rig do.
     """
     shapes = {view.shape for view in cutouts.values()}
     if len(shapes) != 1:
@@ -226,7 +226,9 @@ def _reach(rgba: UInt8Array) -> float:
 
 
 def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
+    """The placements whose silhouettes agree best, refined by common tangent planes if there are several views."""
     best: tuple[float, dict[str, Placement]] = (-1.0, {})
+    # Place the cut-outs as if the object were a box, a cylinder or an ellipsoid; keep the most coherent placement.
     for solid in _SOLIDS:
         placements = _filled(cutouts, boxes, _placements_of(solid, boxes, rig))
         alphas = {name: _placed(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
@@ -241,12 +243,14 @@ def _laid_together(
 ) -> dict[str, Placement]:
     """The placements, corrected by the planes that touch two silhouettes at once."""
     outlines = {}
+    # Convex outline of each silhouette, in frame units.
     for name, box in boxes.items():
         mask = (cutouts[name][..., 3] >= 128).astype(np.uint8)
         window = mask[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
         hull = cv2.convexHull(cv2.findNonZero(window))[:, 0].astype(np.float64) + 0.5
         place = placements[name]
         outlines[name] = (hull - (box.width / 2, box.height / 2)) * place.scale + (place.x, place.y)
+    # Move and scale the outlines so that each tangent plane touches them all.
     moves = laid_together(outlines, rig)
     return {
         name: Placement(place.x + moves[name].right, place.y + moves[name].down, place.scale * moves[name].scale)
@@ -257,11 +261,13 @@ def _laid_together(
 def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
     """Placements at which the silhouettes' boxes equal those of a solid [N, 3] in -1..1, stretched to their proportions."""
     wanted = {name: box.width / box.height for name, box in boxes.items()}
+    # The width along x is seen from the front and the back, the width along y from the sides.
     across = [wanted[name] for name in ("front", "back") if name in wanted]
     along = [wanted[name] for name in ("right", "left") if name in wanted]
     aspect_x, aspect_y = (float(np.exp(np.mean(np.log(aspects)))) for aspects in (across or along, along or across))
     size = np.array([aspect_x, aspect_y, 1.0])
     cameras = rig.c2w()
+    # Stretch the solid, step by step, until its silhouettes have the proportions of the cut-outs.
     for _ in range(20):
         points = solid * size
         points = points / np.linalg.norm(points, axis=1).max()
@@ -271,6 +277,7 @@ def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> d
         # An aspect that no such solid has (a wide thing seen as flat as a coin from above) ends at a thin solid.
         size = size * np.array([aspect_x * extent[0, 1] / extent[0, 0], aspect_y * extent[1, 1] / extent[1, 0], 1.0])
         size = np.clip(size / size.max(), 0.02, 1.0)
+    # Each cut-out gets the place and height of the solid's silhouette in its view.
     centre = (low + high) / 2
     return {
         name: Placement(float(centre[i, 0]), float(centre[i, 1]), float(extent[i, 1]) / boxes[name].height)
@@ -283,6 +290,7 @@ def _filled(
     cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement]
 ) -> dict[str, Placement]:
     """The placements, enlarged or reduced together so that the subject reaches `FILL` of the frame's inscribed disc."""
+    # The farthest opaque pixel of all views, from the centre of the frame.
     reach = 0.0
     for name, box in boxes.items():
         place = placements[name]
@@ -297,11 +305,13 @@ def _filled(
 
 def _placed(rgba: UInt8Array, box: Box, place: Placement, view_px: int) -> UInt8Array:
     """The cut-out [view_px, view_px, 4] with its box where `place` puts it, resampled with premultiplied alpha."""
+    # The frame as a window in the cut-out's pixels.
     span = 2 / place.scale  # pixels of the cut-out that the frame spans
     left = (box.left + box.right) / 2 - (place.x + 1) / place.scale
     top = (box.top + box.bottom) / 2 - (place.y + 1) / place.scale
     x0, y0 = int(np.floor(left)) - 1, int(np.floor(top)) - 1
     side = int(np.ceil(span)) + 3
+    # Copy the part of the cut-out under the window to a canvas, transparent outside the photo.
     canvas = np.zeros((side, side, 4), np.uint8)
     height, width = rgba.shape[:2]
     from_y, to_y, from_x, to_x = max(0, y0), min(height, y0 + side), max(0, x0), min(width, x0 + side)

@@ -71,7 +71,7 @@ def load_starter_cutout(folder: Path) -> CutoutNetwork:
         network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The cut-out weights in {folder} cannot be read: get them again.") from error
+        raise WeightsError(f"The cut-out weights in {folder} cannot be read: download them again.") from error
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 

@@ -100,14 +100,17 @@ def segment(
         adjacency: Adjacency of `faces`.
         normals, areas: Unit normals [F, 3] and areas [F] of the faces.
     """
+    # Start with the nearest of the six axes for each face, and smooth the borders between them.
     axes = np.concatenate([np.eye(3), -np.eye(3)])
     cost = _seam_cost(verts, adjacency, normals)
     size = float(np.ptp(verts, axis=0).max())
     pull = areas / max(PATCH_SIZE * size, 1e-12)
     labels = np.argmax(normals @ axes.T, axis=1)
     labels = _smooth(labels, axes, adjacency, cost, normals, pull, sweeps=24)
+    # Connected patches become charts; small ones join a neighbour.
     charts = connected_charts(labels, adjacency)
     charts = _merge_small(charts, adjacency, normals, areas)
+    # Smooth again, now with each chart's own mean direction.
     for _ in range(2):
         charts = _smooth(charts, chart_directions(charts, normals, areas), adjacency, cost, normals, pull, sweeps=8)
         charts = _merge_small(connected_charts(charts, adjacency), adjacency, normals, areas)
@@ -143,6 +146,7 @@ def _smooth(
     price = np.where(neighbours >= 0, seam_cost[adjacency.neighbour_edge], 0)
     active = np.arange(len(labels))
     for sweep in range(sweeps):
+        # Only faces on a chart border can change.
         around = labels[neighbours[active]]  # [A, 3]; borders carry price 0
         boundary = ((around != labels[active][:, None]) & (neighbours[active] >= 0)).any(1)
         active_now = active[boundary]
@@ -150,9 +154,11 @@ def _smooth(
         if len(active_now) == 0:
             continue
         around = labels[neighbours[active_now]]
+        # Candidates: the own label and those of the three neighbours.
         candidates = np.concatenate(
             [labels[active_now][:, None], np.where(neighbours[active_now] >= 0, around, labels[active_now][:, None])], 1
         )  # [A, 4]
+        # Cost of each: facing away from the chart's direction, plus the seams it makes.
         cosine = np.einsum("ac,akc->ak", normals[active_now], directions[candidates])
         facing = (1 - cosine) + 20 * np.maximum(LOWEST_COSINE - cosine, 0)
         seams = (price[active_now][:, None, :] * (candidates[:, :, None] != around[:, None, :])).sum(-1)
@@ -168,6 +174,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
     members = np.split(order, np.cumsum(np.bincount(charts, minlength=n_charts))[:-1])
     total = np.stack([np.bincount(charts, normals[:, k] * areas, minlength=n_charts) for k in range(3)], -1)
     chart_area = np.bincount(charts, areas, minlength=n_charts)
+    # Number of shared edges of each pair of neighbouring charts.
     borders: list[dict[int, int]] = [{} for _ in range(n_charts)]
     sides = charts[adjacency.pairs]
     crossing = sides[sides[:, 0] != sides[:, 1]]
@@ -175,6 +182,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
         keys, counts = np.unique(np.sort(crossing, axis=1), axis=0, return_counts=True)
         for (a, b), n in zip(keys.tolist(), counts.tolist(), strict=True):
             borders[a][b] = borders[b][a] = n
+    # Merge from the smallest up; charts that grew are tried again.
     small = SMALL_SHARE * areas.sum()
     queue = sorted(range(n_charts), key=lambda c: chart_area[c])
     owner = list(range(n_charts))
@@ -185,6 +193,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
                 continue
             is_small = chart_area[chart] < small
             for other in sorted(borders[chart], key=lambda o: -borders[chart][o]):
+                # Both must face the direction of the merged chart.
                 direction = total[chart] + total[other]
                 length = np.linalg.norm(direction)
                 if length < 1e-20:
@@ -198,6 +207,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
                 floor = limit if not is_small else LOWEST_COSINE / 2
                 if (normals[members[other]] @ direction).min() < floor:
                     continue
+                # Move the faces and the shared edges over to the neighbour.
                 members[other] = np.concatenate([members[other], members[chart]])
                 total[other] += total[chart]
                 chart_area[other] += chart_area[chart]

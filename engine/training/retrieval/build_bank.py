@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wordnet", metavar="DIR", help="WordNet's index.noun and data.noun: other words for the nouns (none)")
     parser.add_argument("--solidity", metavar="DIR", help="score how well examples reconstruct; scores are kept there (none)")
     parser.add_argument(
-        "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="whose meshes are scored (the starter's)"
+        "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="reconstructor whose meshes are scored (the starter's)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="score at most N examples; the bank is written when none is left")
     parser.add_argument("--quality", type=int, default=45, metavar="N", help="WebP quality of the pictures (%(default)s)")

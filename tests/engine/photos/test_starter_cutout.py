@@ -198,7 +198,7 @@ def test_damaged_weights_are_said_so_and_the_plain_method_stands_in(elsewhere, d
         CutoutNetwork(**TINY).save_pretrained(elsewhere)
         (elsewhere / "config.json").write_text(DEFAULT_CONFIG)
     rgb, _ = next(busy_photos(["bricks"]))
-    with pytest.raises(WeightsError, match=r"cut-out weights in .* cannot be read: get them again"):
+    with pytest.raises(WeightsError, match=r"cut-out weights in .* cannot be read: download them again"):
         segment_starter(rgb, elsewhere)
     facts = cut_out_with_facts(opaque(rgb), "auto")
     assert facts.method == "plain" and not facts.is_plain
