@@ -42,6 +42,7 @@ def main() -> int:
     output = arguments.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
 
+    keep_blender_quiet(output / "blender.log")
     with tempfile.TemporaryDirectory(prefix="tetraview-demo-") as profile:
         os.environ["BLENDER_USER_RESOURCES"] = profile  # before bpy is imported
         os.environ.setdefault("TETRAVIEW_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
@@ -60,6 +61,16 @@ def main() -> int:
 
             addon_utils.disable(ADDON)
     return 0
+
+
+def keep_blender_quiet(log: Path) -> None:
+    """Send what Blender itself prints, a line for each sample that Cycles renders, to a file; Python keeps the terminal."""
+    sys.stdout.flush()
+    terminal = os.dup(1)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+    sys.stdout = os.fdopen(terminal, "w", buffering=1)
+    print(f"What Blender prints is in {log}")
 
 
 def enable_extension(profile: Path) -> None:
