@@ -37,18 +37,18 @@ class LatticeSampler:
         encoded: A batch of one.
         views: Its views.
         resolution: Lattice steps from -1 to 1, G.
-        lifts: float [3, L, L, 1], added to the network's distance, see `Field.lifts`; or None.
+        offsets: float [3, L, L, 1], added to the network's distance, see `Field.hole_fill_offsets`; or None.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, lifts: Tensor | None
+        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, offsets: Tensor | None
     ) -> None:
         self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
-        self.lift_table = None if lifts is None else self._at_every_place(lifts)[:, 0]
+        self.offset_table = None if offsets is None else self._at_every_place(offsets)[:, 0]
 
     def _plane_table(self, encoded: Encoded) -> Tensor:
         """The first layer's share of the planes at every place of each: float [3 * (G + 1)^2, hidden]."""
@@ -89,4 +89,4 @@ class LatticeSampler:
         views = self.views.features(grid).flatten(0, 1)  # [4 * (5 + C'), N]
         hidden = decoder.trunk_activations(torch.addmm(first, views.T, decoder.view_in.weight.T))
         distance = decoder.signed_distance(F.silu(decoder.geometry(hidden)))
-        return distance if self.lift_table is None else distance + self.lift_table[rows].amax(1)
+        return distance if self.offset_table is None else distance + self.offset_table[rows].amax(1)
