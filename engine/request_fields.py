@@ -1,4 +1,4 @@
-"""How a field of a request describes itself, and what follows from that: its check, its place on the wire, the key of the views.
+"""Descriptions of a request's fields, and what is derived from them: checks, the wire format, the key of the views.
 
 A request is a frozen dataclass, and each field carries a `Description`: `steps: int = field(default=6, metadata=describe(...))`.
 The command line (`engine/commands/options.py`) and Blender (`operators/request_properties.py`) read the same descriptions, so
@@ -19,7 +19,7 @@ from .errors import InvalidRequestError
 _KEY = "description"
 
 Changes = Literal["", "photos", "painting"]
-"""Which of the four views a field changes: none, those cut out of photos, or those that are painted."""
+"""The views that a field changes: none, those cut out of photos, or the painted ones."""
 
 
 @dataclass(frozen=True)

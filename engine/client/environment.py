@@ -40,7 +40,7 @@ class InstallError(EngineError):
 
 @dataclass(frozen=True)
 class InstallPlan:
-    """What *Install engine* is about to do: shown before it asks for consent.
+    """The plan of an installation, shown before *Install engine* asks for consent.
 
     Attributes:
         variant: "cpu", "cuda" or "mps".
@@ -111,7 +111,7 @@ def target_name(python_version: tuple[int, int]) -> str:
 def plan(
     variant: str, home: Path, *, python_version: tuple[int, int] | None = None, lock_folder: Path = LOCK_FOLDER
 ) -> InstallPlan:
-    """What an installation would download and where to, without doing any of it.
+    """Plan an installation, its downloads and its folder, without starting it.
 
     Args:
         variant: "auto", or a name of `VARIANTS`. "auto" takes the CPU build where the machine's own is not offered.

@@ -267,7 +267,7 @@ class EngineProcess:
 
 
 class _Silence:
-    """How long the child has been silent, counted in time during which somebody polled.
+    """Seconds that the child has been silent, counting only time in which somebody polled.
 
     So a computer that slept, or a Blender that was busy, does not count as a silent child.
     """

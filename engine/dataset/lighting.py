@@ -32,7 +32,7 @@ class Light:
     shadows: bool = True
 
     def factors(self, view: int, points: FloatArray, normals: FloatArray, mesh: EmbreeMesh) -> FloatArray:
-        """What to multiply linear albedo by, float32 [N, 3], at points [N, 3] with unit normals [N, 3] towards the viewer."""
+        """Factors of linear albedo, float32 [N, 3], at points [N, 3] with unit normals [N, 3] towards the viewer."""
         towards = np.asarray(self.direction, np.float32).reshape(-1, 3)
         towards = towards[view if len(towards) > 1 else 0]
         towards = towards / np.linalg.norm(towards)

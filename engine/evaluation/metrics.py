@@ -45,7 +45,7 @@ def ssim(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> fl
 
 @dataclass(frozen=True)
 class SurfaceScore:
-    """How near two surfaces are, in units of the truth's bounding sphere's radius.
+    """Distances between two surfaces, in units of the radius of the truth's bounding sphere.
 
     Attributes:
         chamfer: Mean of the two mean distances (not squared) from each surface's samples to the other's nearest.

@@ -35,12 +35,12 @@ from .sheet import object_strip
 logger = logging.getLogger(__name__)
 
 KEPT_META = ("id", "name", "caption", "source", "scan", "licence", "author")
-"""What a record repeats of what the source says of the object."""
+"""Fields of an object's metadata that a record repeats."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is the same for all objects of a run.
+    """Settings shared by all objects of a run.
 
     Attributes:
         models: Keeps the models in memory.

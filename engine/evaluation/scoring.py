@@ -47,7 +47,7 @@ def novel_c2w() -> FloatArray:
 
 
 def input_views(mesh: TexturedMesh, px: int) -> dict[str, npt.NDArray[np.uint8]]:
-    """What the engine is shown: uint8 [px, px, 4] RGBA, straight alpha, keyed by name of the view."""
+    """The views shown to the engine: uint8 [px, px, 4] RGBA, straight alpha, keyed by name of the view."""
     rgba = render_views(mesh, rig_c2w(RIG_ELEVATION_DEG), RIG_FOVY_DEG, px, SUPERSAMPLE).rgba
     return dict(zip(VIEW_NAMES, rgba, strict=True))
 
@@ -107,5 +107,5 @@ def score_surface(mesh: TexturedMesh, truth: TexturedMesh, seed: int) -> dict[st
 
 
 def no_surface() -> Mapping[str, float | None]:
-    """What `score_surface` would say of an object for which there is no mesh."""
+    """The scores of an object without a mesh, with the keys of `score_surface`."""
     return {"chamfer": None, "fscore": 0.0, "precision": 0.0, "recall": 0.0}

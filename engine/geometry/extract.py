@@ -36,7 +36,7 @@ _BORDER_SDF = -1e-6  # outside, yet so near the surface that a shape which leave
 
 
 class Field(Protocol):
-    """What the extraction needs of a field: no gradients, batched over points, positive inside.
+    """The interface that extraction needs of a field: no gradients, batched over points, positive inside.
 
     It may have an attribute `device`, where it computes; the CPU if it has none.
     """
@@ -112,7 +112,7 @@ def extract_surface(
 
 
 def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float], None] | None) -> tuple[BoolArray, FloatArray]:
-    """Which periods the surface crosses or may cross, from their corners and centres.
+    """Find the periods that the surface crosses or may cross, from their corners and centres.
 
     Returns:
         active: bool [periods of the lattice].

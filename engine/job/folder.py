@@ -1,4 +1,4 @@
-"""Where results live: the engine's home, the folder of a job and its files, earlier jobs, disk use.
+"""Locations of results: the engine's home, the folder of a job and its files, earlier jobs, disk use.
 
 Standard library only: Blender's side imports this too. Every file is written beside its place and then renamed, so a file
 that exists is whole.

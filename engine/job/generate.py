@@ -51,7 +51,7 @@ def generate(
     Each stage's result is on disk in `request.output_dir` before the next begins. Closing the iterator cancels the job.
 
     Args:
-        request: What to make.
+        request: The request.
         stop_after: Name of the last phase to run, or the last before it if this job does not have it; None for all of them.
         models: Where loaded models are kept between jobs; a new, empty one if None.
         history: Timings of earlier jobs, for the ETA; those in the engine's home if None.
@@ -196,7 +196,7 @@ def begin_job(request: GenerateRequest) -> JobFolder:
 
 
 def explainer(models: ModelCache, folder: Path, device: str) -> Explain:
-    """What tells the photos' elevation: the reconstructor, loaded when it is first asked."""
+    """The function that scores an elevation; it loads the reconstructor on its first call."""
 
     def explain(views: Mapping[str, UInt8Array], rig: Rig) -> float:
         from .elevation_score import rerender_psnr

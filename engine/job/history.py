@@ -1,4 +1,4 @@
-"""How long phases took on this machine in earlier jobs, which is what the time left is estimated from.
+"""Times of the phases in earlier jobs on this machine, used to estimate the time left.
 
 Standard library only.
 """

@@ -15,7 +15,7 @@ from ..types import Event, Progress
 
 Result = TypeVar("Result")
 OnProgress = Callable[..., None]
-"""What a step calls while it works, `(share of the step 0..1, message="", event=None)`; it raises `CancelledError` to stop the
+"""Called by a step while it works, `(share of the step 0..1, message="", event=None)`; it raises `CancelledError` to stop the
 step. An event is handed on as it is, after the progress."""
 
 TICK_S = 0.25

@@ -132,5 +132,5 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=image) if return_dict else (image,)
 
     def forward(self, sample: Tensor) -> Tensor:
-        """There and back."""
+        """Encode and decode."""
         return self.decode(self.encode(sample).latents).sample

@@ -1,4 +1,4 @@
-"""What the denoiser is told: the encoded prompt, and the guidance strength where it is folded into the model."""
+"""Conditions of the denoiser: the encoded prompt, and the guidance strength if it is folded into the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TextCondition:
         return self.embeds.shape[0]
 
     def followed_by(self, other: TextCondition) -> TextCondition:
-        """Both batches in one."""
+        """Concatenate both batches."""
         return TextCondition(torch.cat([self.embeds, other.embeds]), _cat(self.mask, other.mask), _cat(self.pooled, other.pooled))
 
     def unet_arguments(self, grid_px: int, dtype: torch.dtype | None = None) -> dict[str, Any]:

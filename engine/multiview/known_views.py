@@ -39,7 +39,7 @@ class FourViewOutput:
 
 @dataclass(frozen=True)
 class KnownLatents:
-    """What the denoiser knows before it begins.
+    """The known cells as the denoiser reads them.
 
     Attributes:
         latents: float32 [1, C, h, h]: scaled latents of the known cells, zero in the cells to paint.

@@ -42,7 +42,7 @@ _ACROSS = np.array([0.90, 0.43])  # at right angles to the curve of lamps, on th
 
 @dataclass(frozen=True)
 class Surround:
-    """What lies around the object in a photo: medians of log red and blue against green [2] and of log luminance, and the median
+    """Statistics of a photo's surroundings: medians of log red and blue against green [2] and of log luminance, and the median
     distances from these."""
 
     chroma: Float64Array
@@ -66,7 +66,7 @@ def balanced(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]
 
 
 def gains_of(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, Float64Array] | None:
-    """What to multiply each photo's linear red, green and blue by; None if they are fine as they are."""
+    """Gains of each photo's linear red, green and blue; None if no photo needs correction."""
     surrounds = [_surround(photos[name], cutout) for name, cutout in cutouts.items()]
     found = [surround for surround in surrounds if surround is not None and surround.spread < _EVEN]
     if not found or len(found) < len(surrounds):
@@ -160,7 +160,7 @@ def _more_grey(subjects: list[Float64Array], shift: Float64Array) -> bool:
 
 
 def _agreement(subjects: list[Float64Array], shift: Float64Array) -> float:
-    """How alike the objects' palettes are after the shift: mean correlation of smoothed histograms of log chroma, 0..1."""
+    """Similarity of the objects' palettes after the shift: mean correlation of smoothed histograms of log chroma, 0..1."""
     if len(subjects) < 2 or min(map(len, subjects)) < _FEW:
         return 1.0
     edges = np.linspace(-3, 3, 76)

@@ -21,8 +21,8 @@ def find_elevation(explain: Callable[[float], float], given_deg: float) -> float
     everywhere keep the given one.
 
     Args:
-        explain: How well the photos are explained at an elevation, dB.
-        given_deg: Where to begin.
+        explain: Score of an elevation, dB; see `intake.Explain`.
+        given_deg: Elevation to start from.
     """
     scores: dict[int, float] = {}
 
@@ -44,7 +44,7 @@ def find_elevation(explain: Callable[[float], float], given_deg: float) -> float
 
 
 def _peak(before: float | None, at: float | None, after: float | None) -> float:
-    """Where between -0.5 and 0.5 the parabola through three even samples has its top, the middle one being the greatest."""
+    """Position, in -0.5..0.5, of the peak of the parabola through three even samples of which the middle one is greatest."""
     if before is None or at is None or after is None:
         return 0.0
     bend = before - 2 * at + after

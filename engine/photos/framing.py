@@ -60,7 +60,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a cut-out goes in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
+    """Place of a cut-out in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
 
     x: float
     y: float
@@ -197,7 +197,7 @@ def _boxes(cutouts: Mapping[str, UInt8Array]) -> dict[str, Box]:
 
 
 def _lies_as_rendered(rgba: UInt8Array) -> bool:
-    """Whether a square view's subject is as large, and as near the middle, as nearly all renders of the rig are."""
+    """Whether a square view's subject has the size and the place of nearly all renders of the rig."""
     box, half = subject_box(rgba), rgba.shape[0] / 2
     if box is None or _reach(rgba) < _RIG_REACH:
         return False
@@ -206,7 +206,7 @@ def _lies_as_rendered(rgba: UInt8Array) -> bool:
 
 
 def _placement_beside(name: str, box: Box, framed: Mapping[str, Box], view_px: int) -> Placement:
-    """Where a cut-out goes beside framed views of `view_px` pixels, whose boxes are given."""
+    """Placement of a cut-out that matches the boxes of framed views of `view_px` pixels."""
     opposite = VIEW_NAMES[(VIEW_NAMES.index(name) + 2) % 4]
     like = [framed[opposite]] if opposite in framed else list(framed.values())
     half = view_px / 2

@@ -22,7 +22,7 @@ from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
-"""How well views, framed for an elevation in degrees, are explained by one object seen from there: dB."""
+"""Scores views framed for an elevation in degrees: PSNR, dB, of one reconstruction rendered from there."""
 _SEARCH_PX = 256
 _ELEVATION_FOUND = (
     "The photos look as if taken from {:.0f} degrees above, not from {:g}, and were used so: state the elevation if you know it."
@@ -36,7 +36,7 @@ class PreparedViews:
     Attributes:
         images: uint8 [N, N, 4] RGBA of each view that has a photo, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
         warnings: Sentences for the artist.
-        elevation_deg: What they are framed for: the elevation that was given or, where it was looked for, found.
+        elevation_deg: Elevation they are framed for: the given one, or the one found.
     """
 
     images: dict[str, UInt8Array]

@@ -32,7 +32,7 @@ def signed_distance(hull: Tensor, margin: float, inside_cube: Tensor | None, net
 
 
 def hole_offset(offsets: Tensor | None, points: Tensor) -> Tensor:
-    """What closes holes at points [N, 3]: float [N], the largest sample of the three planes.
+    """Offsets that close holes at points [N, 3]: float [N], the largest sample of the three planes.
 
     Args:
         offsets: float [3, G, G, 1], see `Field.hole_fill_offsets`; None where there are no holes.

@@ -50,7 +50,7 @@ class Alignment:
 
 
 class AlignedField:
-    """What `render_field` asks of a field, in the frame of the truth; outside the field's own unit sphere there is nothing."""
+    """A field moved to the frame of the truth, for `render_field`; empty outside the field's own unit sphere."""
 
     def __init__(self, field: Any, scale: float, shift: tuple[float, float, float]) -> None:
         self._field, self._scale, self._shift = field, scale, shift
