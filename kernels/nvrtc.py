@@ -21,7 +21,7 @@ import torch
 from .sources import FOLDER, HEADER, Definitions
 
 OPTIONS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v")
-"""What every kernel is compiled with; -v puts registers and spills into the log."""
+"""Options of every compilation; -v puts registers and spills into the log."""
 
 _LIBRARIES = (
     ("nvidia/cu13/lib", "libnvrtc.so.*", "libnvrtc-builtins.so.*"),
@@ -42,7 +42,7 @@ class NvrtcError(Exception):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel takes.
+    """Resources of one kernel.
 
     Attributes:
         registers: 32-bit registers per thread.
@@ -63,7 +63,7 @@ class Cubin:
 
     Attributes:
         data: An ELF file for one architecture; PTX if the target was a virtual one.
-        log: What the compiler said: warnings, and the resources of each kernel.
+        log: The compiler's output: warnings, and the resources of each kernel.
     """
 
     data: bytes
@@ -152,7 +152,7 @@ def known_archs() -> tuple[int, ...]:
 
 
 def best_target(arch: int, known: Sequence[int]) -> str:
-    """What to compile for, for a GPU of an architecture.
+    """Choose the target to compile for, for a GPU of an architecture.
 
     Args:
         arch: Ten times its compute capability: 89 for 8.9.

@@ -34,7 +34,7 @@ STORAGE = {torch.float32: "float", torch.float16: "Half", torch.bfloat16: "Bfloa
 MODES = ("auto", "atomic", "sorted")
 
 L2_BYTES = 40_000_000
-"""What of an L2 cache (50 MB on an H100) a gradient may fill before its atomics go to memory."""
+"""Bytes of the L2 cache (50 MB on an H100) that a gradient may fill before its atomics go to memory."""
 
 SORTED_POINTS_PER_TEXEL = 1.0
 

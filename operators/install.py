@@ -80,7 +80,7 @@ def as_progress(step: InstallProgress) -> Progress:
 
 
 def planned(context) -> environment.InstallPlan:
-    """What would be installed. Looks for a graphics card for two seconds at most.
+    """Plan the installation. Looks for a graphics card for two seconds at most.
 
     Raises:
         InstallError: There is no build for this computer.

@@ -1,4 +1,4 @@
-"""What an object knows about its making: the request, and the four views themselves, kept in the .blend byte for byte."""
+"""The origin of an object: its request and its four views, kept in the .blend byte for byte."""
 
 import dataclasses
 import os

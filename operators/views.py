@@ -30,7 +30,7 @@ def photos_stamp(photos) -> str:
 
 
 def object_name(settings) -> str:
-    """What to call the object: the artist's name for it, else from the photos' names, else from the prompt."""
+    """The object's name: the artist's own, else from the photos' names, else from the prompt."""
     name = settings.object_name.strip() or (name_from_photos(settings.photos()) if settings.photos() else "Object")
     return name if name != "Object" else name_from_prompt(settings.prompt)
 

@@ -126,7 +126,7 @@ class EngineProcess:
         """Start a job, and the child first if it does not run. Jobs run one after the other, in the order of submission.
 
         Args:
-            request: What to make.
+            request: The request.
             stop_after: Name of the phase to stop after ("photos" gives the framed views only); None for the whole job.
 
         Raises:

@@ -27,27 +27,27 @@ MAX_STRETCH = 1.6
 """By how much an example may be stretched in height or width."""
 
 HEIGHT_SPREAD, COLOUR_SPREAD = 0.03, 14.0
-"""How far apart, in heights of the object and in Lab units, two places may be and still be counted as alike."""
+"""Standard deviations of similarity between two places: in heights of the object, and in Lab units."""
 
 SAMPLES, BLOCK = 1000, 8192
-"""Places of the known views that are compared, at most, and places of the others at a time."""
+"""Largest number of compared places of the known views, and places of the others per block."""
 
 OWN_DETAIL = 0.5
-"""How much of its own detail an example keeps on top of the photo's colours."""
+"""Share of its own detail that an example keeps on top of the photo's colours."""
 
 DIFFERENT, DIFFERENCE_BLUR = 12.0, 0.03
-"""Lab units by which an example's back may differ from its mirrored front, blurred by a share of the view's side, and still
-be counted as the same."""
+"""Largest difference, Lab units, between an example's back and its mirrored front that still counts as the same, and the blur
+before comparing, as a share of the view's side."""
 
 SMOOTHED = 0.05
-"""Where it does differ, the photo's colours are blurred by this share of the view's side."""
+"""Blur of the photo's colours where the back differs, as a share of the view's side."""
 
 SMALL = 0.09
-"""What is smaller than this share of the view's side (eyes, letters) is not repeated on the other sides."""
+"""Details smaller than this share of the view's side (eyes, letters) are not repeated on the other sides."""
 
 
 def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round: bool = False) -> UInt8Array:
-    """An example made over into the object that the known views show.
+    """Adapt an example to the object that the known views show.
 
     Args:
         example: uint8 [4, S, S, 4], straight alpha.

@@ -34,7 +34,7 @@ _MAX_OFFSET = 0.06
 
 @dataclass(frozen=True)
 class ViewColours:
-    """What the views say about points.
+    """The views' samples at points.
 
     Attributes:
         colour: float32 [N, 3], sRGB; zero where `confidence` is.

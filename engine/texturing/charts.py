@@ -44,7 +44,7 @@ class Adjacency:
 
 
 def face_adjacency(faces: npt.NDArray[np.integer]) -> Adjacency:
-    """Which faces [F, 3] meet at which edges."""
+    """Find the faces that meet at each edge of faces [F, 3]."""
     n_faces = len(faces)
     start = np.asarray(faces, np.int64).T.reshape(-1)  # corner-major: half-edge k * F + f
     end = np.roll(np.asarray(faces, np.int64), -1, axis=1).T.reshape(-1)

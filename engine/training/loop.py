@@ -83,7 +83,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes:
         score: The value of the column that the task's `score` names.
@@ -97,7 +97,7 @@ class Validation:
 
 
 class Task(ABC, Generic[BatchT]):
-    """What a model brings to the loop.
+    """A model's part of the training.
 
     Attributes:
         config: The model's settings.

@@ -34,7 +34,7 @@ class MeshLossConfig:
         pixels: Pixels a view.
         depth, silhouette: Weights beside the colour's mean squared error.
         depth_limit: Depth errors count no more than this, world units: another layer was hit.
-        push: Where mesh and truth disagree, the SDF is pushed until it is this far on the other side, world units.
+        push: Margin, world units, to which the SDF is pushed across 0 where mesh and truth disagree.
     """
 
     resolution: int = 64

@@ -1,4 +1,4 @@
-"""What the commands of all models share: the training loop's options, the set-up of a run, and its progress bar."""
+"""Shared parts of all training commands: the training loop's options, the set-up of a run, and its progress bar."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ ORTHOGRAPHIC_SHARE = 0.35
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """What is rendered.
+    """Settings of the renders.
 
     Attributes:
         px: Side of inputs and targets.

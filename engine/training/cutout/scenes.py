@@ -24,7 +24,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How pictures are made.
+    """Settings of the composed pictures.
 
     Attributes:
         px: Side of a picture.
@@ -45,7 +45,7 @@ class SceneConfig:
 
 
 def object_weights(meta: Sequence[dict[str, object]]) -> npt.NDArray[np.float64]:
-    """How often each object is drawn [n], sum 1: photos show textured things, so scans and textured objects come more often."""
+    """Probability of each object [n]: photos show textured things, so scans and textured objects are drawn more often."""
     weights = np.array([8.0 if m.get("scan") else 2.0 if m.get("mode") == "atlas" else 1.0 for m in meta])
     return weights / weights.sum()
 
@@ -195,8 +195,8 @@ def draw_scene(
 
     Args:
         cache: Rendered views of the objects.
-        weights: How often each is the subject, sum 1.
-        config: How pictures are made.
+        weights: Probability of each object to be the subject.
+        config: Settings of the pictures.
         rng: Draws everything.
 
     Returns:

@@ -38,7 +38,7 @@ class ConsistencyConfig(GeneratorConfig):
     Attributes:
         guidance: Range of strengths drawn in training; with LoRA its middle is the only one.
         solver_steps: Points of the teacher's path; the few-step solver picks its steps from them.
-        huber: Where the loss turns from square to linear.
+        huber: Error at which the loss turns from square to linear.
     """
 
     learning_rate: float = 2e-4

@@ -216,7 +216,7 @@ def test_damaged_generator(run, request_to_paint, generator_dir, tmp_path):
             copy = damaged / path.relative_to(generator_dir)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes() if path.suffix != ".safetensors" else path.read_bytes()[:99])
-    with pytest.raises(WeightsError, match=r"cannot be read.*get"):
+    with pytest.raises(WeightsError, match=r"cannot be read.*download"):
         run(request_to_paint(generator=str(damaged)), "views")
 
 
