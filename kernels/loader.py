@@ -174,7 +174,7 @@ def machine_code(source: str | Path, definitions: Definitions, target: str, driv
         kept = path.read_bytes()
         if hashlib.sha256(kept[32:]).digest() == kept[:32]:
             return kept[32:]
-        logger.warning("%s is damaged and is made anew", path)
+        logger.warning("%s is damaged and is compiled again", path)
     code = nvrtc.compile_source(source, definitions, target).data
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
     try:

@@ -156,7 +156,7 @@ def best_target(arch: int, known: Sequence[int]) -> str:
 
     Args:
         arch: Ten times its compute capability: 89 for 8.9.
-        known: What the compiler knows, see `known_archs`.
+        known: Architectures the compiler knows, see `known_archs`.
 
     Returns:
         "sm_89" (machine code) for the GPU itself or the newest older one of its major version, whose code it runs; for a newer

@@ -104,8 +104,8 @@ def sample_triplanes(
         batch_index: int64 [N], 0..B-1. Not checked on a GPU: with several objects, points of one that is not there read zeros.
         points: float [N, 3], world; converted to float32. A plane reads zeros outside [-1, 1] and where a coordinate is not a
             number. Takes no gradient.
-        concat: Whether the planes' samples are put side by side, not summed.
-        mode: Which backward: "auto", "atomic" or "sorted", see above. `torch.use_deterministic_algorithms(True)` makes it
+        concat: Whether the planes' samples are concatenated instead of summed.
+        mode: The backward: "auto", "atomic" or "sorted", see above. `torch.use_deterministic_algorithms(True)` makes it
             "sorted", whose gradient is the same bit by bit in every run.
 
     Returns:

@@ -160,7 +160,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         return GenerateRequest(photos=self.photos(), output_dir="", **values_of(self)).views_key()
 
     def strip_is_current(self) -> bool:
-        """Whether the mesh is made from the strip as it is; else its views that are not locked are made anew first.
+        """Whether the mesh is made from the strip as it is; else the views that are not locked are painted again first.
 
         The photos may have been changed on the disk all the same: `views.photos_stamp` tells.
         """

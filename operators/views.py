@@ -20,7 +20,7 @@ HIDDEN = {"HIDDEN", "SKIP_SAVE"}
 
 
 def random_seed() -> int:
-    """A seed nobody has used."""
+    """A seed that has not been used."""
     return random.SystemRandom().randrange(SEED_LIMIT)
 
 
@@ -44,7 +44,7 @@ def strip_is_usable(settings) -> bool:
 
 
 def unlocked_request(context, settings) -> GenerateRequest:
-    """The request that makes every view anew but for the locked ones of the strip; no folder yet."""
+    """The request that makes all views again except the locked ones of the strip; it has no folder yet."""
     request, strip = settings.request(context, ""), settings.strip
     locked = strip.locked() if strip.is_whole() else ()
     if not locked:

@@ -34,7 +34,7 @@ def draw_job(layout, context) -> None:
 
 
 def draw_error(layout, context) -> None:
-    """The last error in a box with the button that mends it."""
+    """The last error in a box with the button that fixes it."""
     status = context.window_manager.tetraview
     if not status.error:
         return

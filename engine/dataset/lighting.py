@@ -22,7 +22,7 @@ class Light:
         ambient: Strength of the surround; 1 alone gives the albedo.
         diffuse: Strength of the lamp where it falls at right angles.
         colour: Linear RGB tint of the lamp.
-        shadows: Whether the object throws its shadow on itself.
+        shadows: Whether the object casts shadows on itself.
     """
 
     direction: npt.ArrayLike

@@ -85,7 +85,7 @@ class RecordLog:
 
     Args:
         path: The file; its first line states the run's settings.
-        settings: If an earlier file's are others, it is set aside as `<name>.old` and the run starts anew.
+        settings: If those of an earlier file differ, it is renamed to `<name>.old` and the run starts again.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:

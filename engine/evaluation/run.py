@@ -225,7 +225,7 @@ def _save_pictures(
 
 
 def _ignore(share: float, message: str = "", event: object = None) -> None:
-    """Progress of a step that nobody watches."""
+    """Ignore the progress of a step."""
 
 
 @contextmanager

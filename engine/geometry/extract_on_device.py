@@ -44,7 +44,7 @@ def march_on_device(
     Args:
         field: The field; `field.lattice_sdf` is given coordinates on `device`.
         lattice: The lattice.
-        device: Where to work.
+        device: Device to work on.
         on_progress: Called with the share that is done, 0..1, never falling. It may raise to stop.
         index_dtype: Type of the faces, torch.int32 or torch.int64.
 

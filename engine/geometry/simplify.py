@@ -62,7 +62,7 @@ def simplify(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], bu
 
 
 def _roughly(verts: FloatArray, faces: FaceArray, target: int, shortest: float, closed: bool) -> tuple[FloatArray, FaceArray]:
-    """About `target` triangles by collapses that nobody checks, made a manifold again, without edges below `shortest`."""
+    """About `target` triangles by unchecked collapses, made a manifold again, without edges below `shortest`."""
     if len(faces) > target:
         verts, faces = fast_simplification.simplify(verts, faces, target_count=target, agg=_AGGRESSION)
         verts, faces = glue_sides(verts, faces)

@@ -53,7 +53,7 @@ def generate(
     Args:
         request: The request.
         stop_after: Name of the last phase to run, or the last before it if this job does not have it; None for all of them.
-        models: Where loaded models are kept between jobs; a new, empty one if None.
+        models: Cache of loaded models between jobs; a new one if None.
         history: Timings of earlier jobs, for the ETA; those in the engine's home if None.
 
     Yields:

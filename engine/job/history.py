@@ -44,7 +44,7 @@ class TimingHistory:
         Jobs on another device tell nothing. Among the others, those that agree in most entries of `setting` count.
 
         Args:
-            setting: What the times depend on; must hold "device".
+            setting: The conditions that times depend on; must hold "device".
             phases: Names of the phases asked for.
 
         Returns:

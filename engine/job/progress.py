@@ -113,7 +113,7 @@ class StepRunner:
 
         Args:
             phase: Its name.
-            message: What it does, for a person; steps may report better words.
+            message: A few words for a person; steps may report better ones.
             step: The work.
 
         Yields:

@@ -72,7 +72,7 @@ def check_shipped(files: Iterable[Path], root: Path = SHIPPED_WEIGHTS) -> dict[P
 
     Args:
         files: Files of weights.
-        root: Where the registered ones lie.
+        root: Folder of the registered weights.
 
     Returns:
         The SHA-256 of each.

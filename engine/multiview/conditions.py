@@ -36,7 +36,7 @@ class TextCondition:
         """The keyword arguments of `UNet2DConditionModel.forward` that carry this condition.
 
         Args:
-            grid_px: Side of the whole grid, pixels; SDXL is told it as the original and the target size.
+            grid_px: Side of the whole grid, pixels; passed to SDXL as the original and the target size.
             dtype: The denoiser's; None for that of the embeddings.
         """
         embeds = self.embeds.to(dtype or self.embeds.dtype)

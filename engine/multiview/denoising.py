@@ -38,7 +38,7 @@ class Guidance:
     Attributes:
         scale: 1 = not at all beyond what the model does by itself.
         condition: The prompt; with classifier-free guidance the negative prompt stands before it.
-        doubled: Whether each step asks for both, and extrapolates.
+        doubled: Whether each step predicts with both conditions and extrapolates.
     """
 
     scale: float

@@ -30,7 +30,7 @@ class FourViewOutput:
 
     Attributes:
         views: uint8 [4, S, S, 4], RGBA with straight alpha, in the order of `VIEW_NAMES`; known views are those given.
-        known: Which of them were given.
+        known: Flags of the given views.
     """
 
     views: UInt8Array

@@ -116,7 +116,7 @@ class FourViewPipeline(SavedPipeline):
 
     @property
     def guidance_is_folded(self) -> bool:
-        """Whether the denoiser is told the guidance strength instead of being run twice; it has no negative prompt then."""
+        """Whether the denoiser takes the guidance strength as an input instead of running twice; without a negative prompt."""
         return self.unet.config.time_cond_proj_dim is not None
 
     @torch.no_grad()
@@ -142,10 +142,10 @@ class FourViewPipeline(SavedPipeline):
             known_views: uint8 [S, S, 4] each, straight alpha, S = `view_px`, keyed by a name of `VIEW_NAMES`; at most three.
                 They come out byte for byte as they went in.
             num_inference_steps: Denoising steps.
-            guidance_scale: How strongly the prompt is followed; 1 = no guidance.
+            guidance_scale: Strength of the prompt; 1 turns guidance off.
             generator: The only source of randomness; the same state gives the same views on the same machine.
             object_size: Width of the blobs in the start image, as a share of a view's side, in (0, 1].
-            strength: How far from the start image the painting may go, in (0, 1]: the level of noise it begins from. At 1 it
+            strength: Noise level that painting starts from, in (0, 1]; more departs further from the start image. At 1 it
                 begins from the schedule's noisiest step, where little or nothing of the start image is left.
             start_views: uint8 [4, S, S, 4], straight alpha: begin from these views instead of the blobs.
             callback_on_step_end: Called as `callback(pipeline, step, timestep, {"latents", "predicted_latents"})` after each
@@ -330,7 +330,7 @@ class FourViewPipeline(SavedPipeline):
         """For GPUs short of memory: one component at a time on the device, and the autoencoder view by view.
 
         Args:
-            device: Where components run while they are used, a torch device or its name; None for the machine's accelerator.
+            device: Device of components in use, a torch device or its name; None for the machine's accelerator.
 
         Raises:
             RuntimeError: There is no accelerator.

@@ -51,7 +51,7 @@ class CutoutNetwork(ModelMixin, ConfigMixin):
     Args:
         input_px: Side of the square it is trained on; a multiple of 2 to the number of levels.
         channels: Channels of each level, from half the input's resolution downward.
-        normalised_levels: How many of the coarsest levels have group normalisation.
+        normalised_levels: Number of coarsest levels with group normalisation.
     """
 
     @register_to_config

@@ -1,7 +1,7 @@
-"""From how far above were the photos taken, if nobody says so? From where a reconstruction explains them best.
+"""Find the elevation that the photos were taken from: the one whose reconstruction explains them best.
 
-Four silhouettes alone tell little: a box seen from higher up may as well be a taller one. A reconstruction knows what objects
-look like. Made for the wrong elevation it cannot show the photos again, so the elevation is taken at which it does so best.
+Four silhouettes alone are ambiguous: a box seen from higher up may as well be a taller one. The reconstructor knows what objects
+look like: at a wrong elevation its result does not reproduce the photos. So the elevation that reproduces them best is chosen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CLEARLY_BETTER_DB = 0.6  # than at the given one: round things look alike from 
 
 
 def find_elevation(explain: Callable[[float], float], given_deg: float) -> float:
-    """The elevation at which photos are explained best, degrees.
+    """The elevation whose reconstruction explains the photos best, degrees.
 
     Climbs from the given one in steps, and lays a parabola through the last three; smooth objects that look alike from
     everywhere keep the given one.

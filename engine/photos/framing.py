@@ -3,11 +3,11 @@
 Views that already come from the rig (an artist's own renders, or views of an earlier run) are left as they are. Hand-held
 photos differ in distance and aim: each is scaled and shifted so that its silhouette's bounding box is where the rig would
 see it. For a camera at eye level that is equal vertical extents and one common centre. From above, a deep object
-looks taller in the view that shows its depth; how much depends on its roundness, so a few simple solids are tried and the one
-is taken with which the silhouettes agree best. A side that no photo shows is taken to be as wide as the other. From this first
-guess the planes that touch two silhouettes at once lead on (`tangents`), which need no solid.
+looks taller in the view that shows its depth. By how much depends on its roundness, so a few simple solids are tried, and the one
+that makes the silhouettes most coherent is kept. A side without a photo is assumed to be as wide as the other. This first guess
+is then refined by the planes that touch two silhouettes at once (`tangents`), which need no solid.
 
-A photo that takes the place of one of four framed views is fitted to the others, which stay as they are.
+A photo that replaces one of four framed views is fitted to the others, which do not change.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ def without_specks(rgba: UInt8Array) -> UInt8Array:
     return result
 
 
-def frame_views(
-    cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG
-) -> dict[str, UInt8Array]:
+def frame_views(cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG) -> dict[str, UInt8Array]:
     """Bring cut-outs to one frame.
 
     Args:

@@ -105,9 +105,9 @@ def prepare_views(
 
 
 def _found_elevation(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
-    """The rig of four photos; that of somebody's own renders, which have a transparent ground, is as given.
+    """The rig of four photos; the given one for renders with a transparent background.
 
-    Photos that are framed as by the rig already stay so in the search: laid together anew, some fit a wrong elevation as well.
+    Photos that are already framed by the rig keep their framing in the search: framed again, some also fit a wrong elevation.
     """
     by_rig = is_rig(cutouts, given)
     if by_rig and all(photo[..., 3].min() < 255 for photo in photos.values()):

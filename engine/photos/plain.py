@@ -1,7 +1,7 @@
 """Find the subject in front of a plain background, offline: numpy and OpenCV only.
 
-The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. What
-differs from it is the subject; GrabCut settles the doubtful pixels on the *residual* image, in which the gradient is gone.
+The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. Pixels
+that differ from it are the subject; GrabCut decides the doubtful ones on the *residual* image, which has no gradient.
 
 Rother et al. 2004, GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts.
 """
@@ -30,8 +30,8 @@ class PlainCut:
 
     Attributes:
         mask: bool [h, w], True on the subject, at working size (longest side at most `WORK_PX`).
-        border_spread: How far border colours lie from a smooth field, Lab units (90th percentile).
-        is_plain: Whether the background model could be trusted; if not, the mask is a guess from the centre, or empty.
+        border_spread: Distance of border colours from a smooth field, Lab units; see `border_spread`.
+        is_plain: Whether the background is plain; if not, the mask is a guess from the centre, or empty.
     """
 
     mask: BoolArray

@@ -80,7 +80,7 @@ def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:
 
     Args:
         rgb: uint8 [H, W, 3].
-        folder: As for `load_starter_cutout`.
+        folder: As in `load_starter_cutout`.
 
     Raises:
         WeightsError: The network cannot be loaded.

@@ -91,7 +91,7 @@ def repaint(texture: UInt8Array, chosen: npt.NDArray[np.bool_], aim: FloatArray,
         texture: uint8 [h, w, 3], sRGB.
         chosen: bool [h, w], at least one.
         aim: float32 [3]: the new mean colour, Lab.
-        soft: Whether to soften the edge of what is chosen.
+        soft: Whether to soften the edge of the selection.
 
     Returns:
         uint8 [h, w, 3].

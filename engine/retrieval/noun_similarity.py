@@ -44,7 +44,7 @@ class NounIndex:
         heads: The word of each noun phrase that says what the example is; empty if that is the last word.
         tags: Further words of each example, which count less.
         related: Nouns that each word may stand for; may be empty.
-        tokenizer, table: What words mean.
+        tokenizer, table: The tokenizer and word vectors.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round:
     Args:
         example: uint8 [4, S, S, 4], straight alpha.
         known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
-        is_round: Whether the object looks the same from all sides: then the example only says what is known already.
+        is_round: Whether the object looks the same from all sides; the known views then fill the others.
 
     Returns:
         uint8 [4, S, S, 4]: the known views as they are, and the others.

@@ -2,7 +2,7 @@
 
 The loop owns the time budget, the learning rate, the optimiser, the moving average of the weights, checkpoints and curves.
 
-Random numbers are drawn anew from (seed, process, step) at every step. A checkpoint therefore needs no random state, a resumed
+Random numbers are drawn from (seed, process, step) at every step. A checkpoint therefore needs no random state, a resumed
 run continues exactly as the interrupted one would have, and batches may be drawn ahead in a thread.
 """
 

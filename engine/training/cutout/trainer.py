@@ -28,7 +28,7 @@ class CutoutConfig(LoopConfig):
         batch: Pictures a step.
         edge: Extra weight of a pixel beside the outline.
         overlap: Weight of the soft intersection over union beside the cross entropy's 1.
-        looks: How often each scene is seen in a step, mirrored and in other light: drawing one costs as much as learning from it.
+        looks: Variants of each scene in a step, mirrored and relit: composing one costs as much as learning from it.
         sizes: Share of the budget from which pictures have this side: small ones first, for they cost a tenth.
         looked_at: Unseen pictures a validation is scored on.
         scenes: Settings of the pictures.

@@ -64,7 +64,7 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
 
     Args:
         pipeline: A `FourViewPipeline`.
-        jobs: What to paint; truth of another size than the pipeline's views is an error of the caller.
+        jobs: The samples to paint; their truth must have the size of the pipeline's views.
         judge: Says how good they are.
         steps, guidance_scale: Settings of the sampler.
     """

@@ -78,7 +78,7 @@ def prepare_unet(unet: Any, config: GeneratorConfig) -> None:
 
 @contextlib.contextmanager
 def not_compiled(module: nn.Module) -> Iterator[None]:
-    """Run a compiled module as it is written: other shapes would be compiled anew, for minutes."""
+    """Run a compiled module uncompiled: other shapes would trigger minutes of compilation."""
     kept, module._compiled_call_impl = module._compiled_call_impl, None
     try:
         yield
