@@ -92,11 +92,12 @@ def find_libraries(roots: Sequence[str | Path] | None = None, cuda: str | None =
     if not found:
         raise NvrtcError("NVRTC is not installed: install the CUDA engine again (package nvidia-cuda-nvrtc).")
     wanted = (cuda or "").split(".")[0]
-    return next((pair for major, *pair in found if major == wanted), found[0][1:])  # type: ignore[return-value]
+    _, library, builtins = next((entry for entry in found if entry[0] == wanted), found[0])
+    return library, builtins
 
 
 def _find(roots: Sequence[str | Path]) -> Iterator[tuple[str, Path, Path]]:
-    """Major version, compiler, built-ins: of every wheel, the newest major version of each root first."""
+    """Major version, compiler and built-ins of every wheel, the newest major version of each root first."""
     for root in roots:
         for folder, library, builtins in _LIBRARIES:
             for path in sorted(Path(root, folder).glob(library)):

@@ -21,6 +21,7 @@ shared memory (64 * 64 * 32 floats are 512 KiB), which has no native float atomi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -164,13 +165,13 @@ def _(gradient: Tensor, batch_index: Tensor, points: Tensor, shape: Sequence[int
     return gradient.new_empty(shape)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool, str], output: Tensor) -> None:
     planes, batch_index, points, ctx.concat, ctx.mode = inputs
     ctx.shape = planes.shape
     ctx.save_for_backward(batch_index, points)
 
 
-def _gradients(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
     batch_index, points = ctx.saved_tensors
     return _backward(gradient, batch_index, points, ctx.shape, ctx.concat, ctx.mode), None, None, None, None
 

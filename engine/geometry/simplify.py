@@ -1,8 +1,7 @@
-"""Fewer triangles: a budget met from above, exactly, by a mesh that stays closed.
+"""Simplify a closed mesh to a budget of triangles, and keep it closed.
 
-`fast_simplification` goes most of the way, fast but unchecked. Where sheets then touch, their sides are glued in pairs, which
-makes a manifold of them again, and slivers of solid that came loose are dropped. Checked collapses go the rest, which evens out
-the triangles, too.
+`fast_simplification` does most of the reduction, fast but unchecked. Sheets that then touch are glued in pairs of sides, which
+makes them a manifold again, and loose slivers are dropped. Checked collapses do the rest and even out the triangles.
 """
 
 from __future__ import annotations

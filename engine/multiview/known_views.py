@@ -1,4 +1,4 @@
-"""Views as arrays, and images as the autoencoder sees them: on white, in -1..1, with or without alpha."""
+"""Convert views (arrays) to images as the autoencoder reads them (on white, -1..1, with or without alpha), and back."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Saving and loading a pipeline that has components of our own.
+"""Save and load a pipeline with our own components.
 
 diffusers finds a component's class by the name of its module, which is `tetraview...` on the command line and
-`bl_ext.<repository>.tetraview...` in Blender, and knows no tokenizer but those of transformers. So the index names our own
+`bl_ext.<repository>.tetraview...` in Blender, and knows only the tokenizers of transformers. So the index names our own
 components without a library (`"tokenizer": [null, "StarterTokenizer"]`): diffusers passes over them, and this class saves and
 loads them by an explicit table.
 """

@@ -1,8 +1,7 @@
 """Rasterise a mesh for a camera or a UV layout: one interface over all implementations.
 
-On a CPU that is Embree (`embree.EmbreeMesh`) and the scan lines of `uv_raster`; on a device that runs our kernels,
-`kernels.raster`. Both see both sides of faces, and agree but for rounding at the borders of faces. Nothing an artist runs needs
-another rasteriser.
+On a CPU these are Embree (`embree.EmbreeMesh`) and the scan lines of `uv_raster`; on a device that runs our kernels,
+`kernels.raster`. Both render both sides of faces, and they agree except for rounding at the borders of faces.
 """
 
 from __future__ import annotations

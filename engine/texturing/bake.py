@@ -1,4 +1,4 @@
-"""From texels to surface points, and the field's colour there."""
+"""Surface points of texels, and the field's colour at them."""
 
 from __future__ import annotations
 

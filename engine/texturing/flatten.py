@@ -1,4 +1,4 @@
-"""Flattening charts: plane projection, then as-rigid-as-possible relaxation where it stays free of flips.
+"""Flatten charts by plane projection, then as-rigid-as-possible relaxation where that causes no flips.
 
 Liu et al. 2008, A Local/Global Approach to Mesh Parameterization (ARAP), all charts in one sparse system.
 """

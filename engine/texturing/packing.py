@@ -1,7 +1,7 @@
-"""Packing charts into the unit square: largest first, each at the lowest free place of a bitmap, in four turns.
+"""Pack charts into the unit square: largest first, each at the lowest free place of a bitmap, in four rotations.
 
-Charts are bitmaps of cells, so small ones settle in the bays and holes of large ones. The largest scale at which all fit
-is found by trying.
+Charts are bitmaps of cells, so small ones fill the gaps and holes of large ones. The largest scale at which all fit is
+found by trial.
 """
 
 from __future__ import annotations

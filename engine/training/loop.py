@@ -15,7 +15,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -238,7 +238,7 @@ class TrainingLoop(Generic[BatchT]):
         clock.seconds = self._agreed(clock.seconds + time.perf_counter() - started)
         return terms
 
-    def run(self) -> Iterator[dict[str, float]]:
+    def run(self) -> Generator[dict[str, float], None, None]:
         """Train until the budget is spent; yields the terms of each step.
 
         Writes `checkpoint.pt`, `curves.csv`, `curves.png` and, at every validation and at the end, `validation.csv`, a sample
