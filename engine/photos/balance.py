@@ -51,7 +51,7 @@ class Surround:
     luminance_spread: float
 
 
-def balanced(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, UInt8Array]:
+def balance_photos(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, UInt8Array]:
     """The cut-outs with the tints and exposures of their photos equalised, if the backgrounds reveal them.
 
     Args:
@@ -61,11 +61,11 @@ def balanced(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]
     Returns:
         uint8 [H, W, 4] of each; unchanged where nothing is clearly wrong.
     """
-    gains = gains_of(photos, cutouts)
+    gains = white_balance_gains(photos, cutouts)
     return {name: cutout if gains is None else _multiplied(cutout, gains[name]) for name, cutout in cutouts.items()}
 
 
-def gains_of(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, Float64Array] | None:
+def white_balance_gains(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, Float64Array] | None:
     """Gains of each photo's linear red, green and blue; None if no photo needs correction."""
     surrounds = [_surround(photos[name], cutout) for name, cutout in cutouts.items()]
     found = [surround for surround in surrounds if surround is not None and surround.spread < _EVEN]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, Rig
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
-from .balance import balanced
+from .balance import balance_photos
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
 from .elevation import find_elevation
@@ -89,13 +89,13 @@ def prepare_views(
         warnings += check_photo(name, photo, cut)
         cutouts[name] = cut.rgba if cut.method == "alpha" else without_specks(cut.rgba)
     report(len(names) / (len(names) + 1), "Bringing the views to one frame")
-    cutouts = balanced(loaded, cutouts)
+    cutouts = balance_photos(loaded, cutouts)
     others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
     if others:
         images = frame_beside(cutouts, others, rig=rig)
     else:
         if explain is not None and len(cutouts) == len(VIEW_NAMES):
-            given_deg, rig = rig.elevation_deg, _found_elevation(cutouts, loaded, rig, explain)
+            given_deg, rig = rig.elevation_deg, _rig_of_photos(cutouts, loaded, rig, explain)
             if rig.elevation_deg != given_deg:
                 warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, rig=rig)
@@ -104,7 +104,7 @@ def prepare_views(
     return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
 
 
-def _found_elevation(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
+def _rig_of_photos(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
     """The rig of four photos; the given one for renders with a transparent background.
 
     Photos that are already framed by the rig keep their framing in the search: framed again, some also fit a wrong elevation.

@@ -41,7 +41,7 @@ _LONGEST_LENS_DEG = 2.0
 """Field of view that stands for an orthographic lens here: parallel to 2 % of the object's size."""
 
 
-def laid_together(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, Move]:
+def align_by_tangents(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, Move]:
     """The moves that make all outlines touch common planes.
 
     Args:

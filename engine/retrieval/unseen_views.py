@@ -67,7 +67,7 @@ def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round:
         if VIEW_NAMES[column] in known or not photos:
             continue
         if is_round:
-            result[column] = turned(photos.get(opposite, next(iter(photos.values()))))
+            result[column] = turn_round_object(photos.get(opposite, next(iter(photos.values()))))
             continue
         result[column] = recolour(fitted[column], [fitted[c] for c in photos], list(photos.values()))
         if opposite in photos:
@@ -169,7 +169,7 @@ def behind(view: UInt8Array, photo: UInt8Array, fitted: UInt8Array, fitted_front
     return np.concatenate([to_rgb(lab), mirrored[..., 3:]], -1)
 
 
-def turned(photo: UInt8Array) -> UInt8Array:
+def turn_round_object(photo: UInt8Array) -> UInt8Array:
     """Another side of a round object, from a photo [S, S, 4] of it: mirrored, and where that makes a difference, the usual colour
     at that height."""
     mirrored = np.ascontiguousarray(photo[:, ::-1])
@@ -188,10 +188,10 @@ def turned(photo: UInt8Array) -> UInt8Array:
 def without_small(view: UInt8Array) -> UInt8Array:
     """A view [S, S, 4] without what is small inside its outline; alpha as it was."""
     width = max(3, round(SMALL * view.shape[0]) | 1)
-    return np.concatenate([cv2.medianBlur(_filled(view), width), view[..., 3:]], -1)
+    return np.concatenate([cv2.medianBlur(_fill_transparent(view), width), view[..., 3:]], -1)
 
 
-def _filled(view: UInt8Array) -> UInt8Array:
+def _fill_transparent(view: UInt8Array) -> UInt8Array:
     """The colours of a view, uint8 [S, S, 3], each transparent pixel with those of the nearest solid one."""
     solid = view[..., 3] >= 128
     if not solid.any():
@@ -202,7 +202,7 @@ def _filled(view: UInt8Array) -> UInt8Array:
 
 def _over(view: UInt8Array, photo: UInt8Array) -> UInt8Array:
     """The colours of a view, uint8 [S, S, 3]; where it is transparent, those of the photo, blurred."""
-    blurred = _blurred(_filled(photo), SMOOTHED * photo.shape[0])
+    blurred = _blurred(_fill_transparent(photo), SMOOTHED * photo.shape[0])
     alpha = view[..., 3:].astype(np.float32) / 255
     return (view[..., :3] * alpha + blurred * (1 - alpha) + 0.5).astype(np.uint8)
 

@@ -213,7 +213,7 @@ def draw_scene(
     return photographed(scene, config, rng), (alpha * 255 + 0.5).astype(np.uint8)
 
 
-def seen_again(picture: UInt8Array, alpha: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+def augment_scene(picture: UInt8Array, alpha: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
     """A picture and its truth once more at a tenth of the cost: mirrored, nearer or farther, in other light and colours."""
     px = len(alpha)
     zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.25)))
@@ -238,8 +238,8 @@ def draw_batch(
     *,
     looks: int = 1,
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Pictures uint8 [count, px, px, 3] and coverage uint8 [count, px, px], each scene so many times (`seen_again`)."""
+    """Pictures uint8 [count, px, px, 3] and coverage uint8 [count, px, px], each scene so many times (`augment_scene`)."""
     drawn = [draw_scene(cache, weights, config, rng) for _ in range(-(-count // looks))]
-    drawn += [seen_again(*scene, rng) for _ in range(looks - 1) for scene in drawn]
+    drawn += [augment_scene(*scene, rng) for _ in range(looks - 1) for scene in drawn]
     drawn = drawn[:count]
     return np.stack([picture for picture, _ in drawn]), np.stack([alpha for _, alpha in drawn])
