@@ -1,4 +1,4 @@
-"""The engine's private Python environment: what an installation would cost, whether one is there, removing it, reporting on it.
+"""The engine's private Python environment: plan an installation, check it, remove it, report on it.
 
 `<home>/environment/` exists only when complete: `installer.py` builds it beside that place, checks that the engine's packages
 import, writes the marker last and moves the folder there. Standard library only.

@@ -1,7 +1,7 @@
-"""Making the engine's private environment: pip in a child process, with true progress, cancel and resume.
+"""Make the engine's private environment: pip in a child process, with true progress, cancel and resume.
 
-The folder is built as `<home>/environment.partial`; a working environment stays in use until the new one is complete. What pip
-has downloaded stays in `<home>/pip-cache` until then, so that an interrupted installation goes on where it was.
+The folder is built as `<home>/environment.partial`; a working environment stays in use until the new one is complete. pip's
+downloads stay in `<home>/pip-cache` until then, so that an interrupted installation resumes where it stopped.
 Standard library only.
 """
 

@@ -1,6 +1,6 @@
-"""The engine's child process, seen from Blender: started, spoken to, watched, stopped.
+"""Start, talk to, watch and stop the engine's child process, from Blender.
 
-Nothing here blocks, but `close`. Threads of this module only read the child's lines into queues; none touches `bpy`.
+Only `close` blocks. Threads of this module only read the child's lines into queues; none touches `bpy`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Light for training inputs: photos are lit, the truth they should lead to is not."""
+"""Light for training inputs: photos are lit, the target albedo is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers for how near a picture or a surface is to the truth; numpy and scipy only."""
+"""Metrics of pictures and surfaces against the truth; numpy and scipy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the records of objects to means, tables and the report."""
+"""Turn the records of objects into means, tables and the report."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The protocol: what the engine is shown of an object, and how what it makes is measured.
+"""The protocol: the views of an object shown to the engine, and the measurement of its result.
 
 Inputs are the four views of the canonical rig, without light, on a transparent ground, rendered by Embree from the object
 scaled to the unit sphere. The result is measured from 16 other cameras: azimuth 22.5 + 45 k for k = 0..7, elevations 0 and 40,
-same distance and field of view, all composed on white. The mean of an object is that over its 16 views; the mean of a run is
-that over its objects' means.
+same distance and field of view, all composed on white. An object's mean is over its 16 views; a run's mean is over its
+objects' means.
 """
 
 from __future__ import annotations

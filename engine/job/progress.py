@@ -1,4 +1,4 @@
-"""Runs the steps of a job one after the other, and turns what they report into progress, a true fraction and an ETA."""
+"""Run the steps of a job in sequence, and turn their reports into progress with a fraction and an ETA."""
 
 from __future__ import annotations
 

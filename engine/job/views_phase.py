@@ -1,4 +1,4 @@
-"""The views phase: the four-view generator paints what no photo shows, and previews while it does."""
+"""The views phase: the four-view generator paints the views without a photo, with previews."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights that ship: where they lie, and size and SHA-256 of each file, so that a damaged or exchanged one is never used.
+"""The shipped weights: path, size and SHA-256 of each file, so that a damaged or replaced file is never used.
 
 `weights/registry.json` holds them by path below `weights/`; `scripts/register_weights.py` writes it after an export.
 """

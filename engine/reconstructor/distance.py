@@ -1,7 +1,7 @@
-"""The one rule for signed distances, which points, lattices and the training loss share.
+"""The rule for signed distances, shared by points, lattices and the training loss.
 
-The network's distance counts near the visual hull, bounded by the hull's own. Elsewhere only the hull's counts. Where holes are
-closed (`holes`), an offset is added to the network's distance first.
+Near the visual hull, the network's distance counts, bounded by the hull's; elsewhere only the hull's counts. Offsets that close
+holes (`holes`) are added to the network's distance first.
 """
 
 from __future__ import annotations

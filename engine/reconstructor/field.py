@@ -1,4 +1,4 @@
-"""The field of one object: what the mesh, the texture and the orbit preview ask of the reconstructor.
+"""The field of one object, from which the mesh, the texture and the orbit preview are made.
 
 Points outside the visual hull are never decoded. On the regular lattice the planes are separable and the decoder's first
 layer commutes with sampling, so a lattice point costs three table rows instead of twelve texels (design, 4.4).

@@ -1,7 +1,7 @@
-"""The signed distance at points of a regular lattice, by what regularity allows (design, 4.4).
+"""Fast signed distances at points of a regular lattice (design, 4.4).
 
-The decoder's first layer is linear and so commutes with sampling: planes are multiplied by it once. A lattice meets each plane in
-only (G + 1)^2 places, and each axis in G + 1, so that planes and position features become tables: a point costs three rows.
+The decoder's first layer is linear and so commutes with sampling: planes are multiplied by it once. A lattice meets each plane at
+only (G + 1)^2 places, and each axis at G + 1, so planes and position features become tables: a point costs three rows.
 The tables are sampled texel by texel, which is faster on a CPU than a product with a matrix of weights.
 """
 

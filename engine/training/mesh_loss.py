@@ -1,9 +1,9 @@
-"""Stage two: the SDF head tuned through a differentiable mesh render.
+"""Stage two: tune the SDF head through a differentiable mesh render.
 
 The surface is extracted on the A15 lattice as crossed edges; vertex positions are functions of the SDF at both ends, as in
 Deep Marching Tetrahedra (Shen et al. 2021, https://arxiv.org/abs/2111.04276). The device's rasteriser (`rendering.rasterizer`)
-gives exact visibility; colour and depth are interpolated at the hits. Where the mesh and the truth disagree on being there at
-all, the SDF itself is pushed.
+gives exact visibility; colour and depth are interpolated at the hits. Where only one of mesh and truth
+is present, a loss pushes the SDF itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Places where the photos of the hard inputs are taken: paper, coloured walls, gradients, table-tops and clutter.
 
-Made from formulas and random numbers alone. The four photos of one object show one place, each another part of it.
+They are made from formulas and random numbers alone. The four photos of one object show different parts of one place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches for the denoiser: latents of one appearance of each object, its prompt, and which of its views are known."""
+"""Batches for the denoiser: latents of one appearance of each object, its prompt, and flags of its known views."""
 
 from __future__ import annotations
 

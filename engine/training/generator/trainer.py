@@ -48,7 +48,7 @@ class GeneratorConfig(LoopConfig):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """latents to train on; unseen grids to look at, or None; who judges."""
+    """Training latents; unseen grids for validation, or None; the judge."""
 
     latents: LatentCache
     validation: GridCache | None

@@ -1,6 +1,6 @@
-"""`python -m tetraview train examples`: the bank of small pictures from which painting may begin.
+"""`python -m tetraview train examples`: the bank of small pictures from which painting may start.
 
-Only objects whose licence is CC0 go in, no scans, and of each family and caption one.
+It holds only CC0 objects, no scans, and one object per family and caption.
 """
 
 from __future__ import annotations

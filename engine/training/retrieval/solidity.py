@@ -1,7 +1,7 @@
 """Solidity: how well the reconstructor makes a mesh of an example's own four views; torn surfaces score low.
 
-The mesh and the true object are looked at from the four cameras of the rig, and from above, where holes in seats and missing
-blades show. Scores are kept as JSON lines, one an object, each on disk before the next is begun.
+The mesh and the true object are compared from the four cameras of the rig and from above, which reveals holes in seats and
+missing blades. Scores are JSON lines, one per object, each on disk before the next begins.
 """
 
 from __future__ import annotations
