@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: plain frozen dataclasses, standard library only.
+"""Inputs and outputs of the engine: plain frozen dataclasses, standard library only.
 
 `generate(request)` yields these events in the order of the phases in `PHASES`. On the wire between Blender and the engine
 process each is one JSON object, `{"type": "<class name>", ...fields}`; arrays never travel, only the paths of files in the
@@ -277,7 +277,7 @@ class GenerateRequest:
                 raise InvalidRequestError(f"The {name} view can be replaced by a photo or painted again, not both.")
 
     def views_key(self) -> str:
-        """What the four views depend on, as text: two requests with the same key begin with the same views.
+        """A key of all that the four views depend on: two requests with the same key start with the same views.
 
         Fields that concern photos are left out where there are none, and those that concern painting where nothing is painted.
         """
@@ -302,7 +302,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the job is.
+    """Progress of the job.
 
     Attributes:
         phase: A name of `PHASES`.

@@ -1,4 +1,4 @@
-"""Where things are and what went wrong: the report to copy, the folder to open, the preferences that mend it."""
+"""Operators for errors: copy a report, open the folder, open the preferences that fix it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from .properties import addon_id
 
 
 def report_text(context) -> str:
-    """What a person who helps needs to know: versions, machine, the last error and logs, without names of folders or users."""
+    """A report for support: versions, machine, the last error and logs, without names of folders or users."""
     status = context.window_manager.tetraview
     lines = [
         f"Tetraview {__version__} in Blender {bpy.app.version_string}, {platform.platform()}, background {bpy.app.background}",

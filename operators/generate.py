@@ -27,7 +27,7 @@ class GenerateTask(StripTask):
         self._views: dict[str, str] = {}
 
     def request(self, context) -> tuple[GenerateRequest, str]:
-        """What to make, and the name of the object."""
+        """The request, and the name of the object."""
         settings = context.scene.tetraview
         if strip_is_usable(settings):
             return settings.request(context, "", settings.strip.folder), object_name(settings)

@@ -177,7 +177,7 @@ def shown_objects(context):
 
 
 def view_look(space) -> list:
-    """How a 3-D view looks: perspective, shading, colour, overlays."""
+    """The look of a 3-D view: perspective, shading, colour, overlays."""
     return [space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays]
 
 

@@ -1,4 +1,4 @@
-"""What the panel shows of the job that runs, or of the last one: `WindowManager.tetraview`. Neither saved nor undone."""
+"""State of the running or last job for the panel, `WindowManager.tetraview`. Neither saved nor undone."""
 
 import json
 

@@ -73,7 +73,7 @@ class VariationsTask(StripTask):
     """Other versions of the views that are not locked. Those that are done stay when the rest is cancelled or fails.
 
     Args:
-        count: How many.
+        count: Number of variations.
     """
 
     kind = "VARIATIONS"

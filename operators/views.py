@@ -20,7 +20,7 @@ HIDDEN = {"HIDDEN", "SKIP_SAVE"}
 
 
 def random_seed() -> int:
-    """A seed nobody has used."""
+    """A seed that has not been used."""
     return random.SystemRandom().randrange(SEED_LIMIT)
 
 
@@ -30,7 +30,7 @@ def photos_stamp(photos) -> str:
 
 
 def object_name(settings) -> str:
-    """What to call the object: the artist's name for it, else from the photos' names, else from the prompt."""
+    """The object's name: the artist's own, else from the photos' names, else from the prompt."""
     name = settings.object_name.strip() or (name_from_photos(settings.photos()) if settings.photos() else "Object")
     return name if name != "Object" else name_from_prompt(settings.prompt)
 
@@ -44,7 +44,7 @@ def strip_is_usable(settings) -> bool:
 
 
 def unlocked_request(context, settings) -> GenerateRequest:
-    """The request that makes every view anew but for the locked ones of the strip; no folder yet."""
+    """The request that makes all views again except the locked ones of the strip; it has no folder yet."""
     request, strip = settings.request(context, ""), settings.strip
     locked = strip.locked() if strip.is_whole() else ()
     if not locked:

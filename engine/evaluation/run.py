@@ -33,12 +33,12 @@ from .sheet import object_strip
 logger = logging.getLogger(__name__)
 
 KEPT_META = ("id", "name", "caption", "source", "scan", "licence", "author")
-"""What a record repeats of what the source says of the object."""
+"""Fields of an object's metadata that a record repeats."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is the same for all objects of a run.
+    """Settings shared by all objects of a run.
 
     Attributes:
         models: Keeps the models in memory.
@@ -211,7 +211,7 @@ def _save_pictures(
 
 
 def _ignore(share: float, message: str = "", event: object = None) -> None:
-    """Progress of a step that nobody watches."""
+    """Ignore the progress of a step."""
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Edge collapses on a closed mesh, many at a time, that keep it closed: each is checked before it is made.
+"""Collapse many edges of a closed mesh at a time, each checked to keep the mesh closed.
 
-Slower than `fast_simplification` and surer: a collapse that would pinch the surface (the link condition), turn a face over, or
+Slower and safer than `fast_simplification`: a collapse that would pinch the surface (the link condition), turn a face over, or
 leave a sliver is refused. In each round, the cheapest edge of every neighbourhood collapses; as no two of them share a face,
-all of that is arithmetic on arrays.
+a round is array arithmetic.
 
 Garland and Heckbert 1997, Surface Simplification Using Quadric Error Metrics; Dey et al. 1999, Topology Preserving Edge
 Contraction.

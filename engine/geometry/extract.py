@@ -1,14 +1,20 @@
 """From a signed distance field to a closed mesh: coarse to fine on the A15 lattice.
 
-1. On fine lattices, every second period corner: 1/8 of the resolution. 2. All corners, 1/4, where a surface crosses or may cross.
-3. The centres of such periods. 4. Of the other vertices in such periods, those whose sign is not certain from the corners and
-centres around. 5. The ends of all crossed edges. Corners and centres are vertices of the lattice, so nothing is evaluated in
-vain. "May cross" is a matter of the sdf and its slope nearby, which dilates the region as far as needed.
+The field is evaluated in this order:
 
-Then the refined region grows until it holds every tetrahedron around every crossed edge, which makes each surface that was found
-at all a closed one, the same as from a dense evaluation. All outside the open box [-1, 1]^3 counts as outside.
+1. On fine lattices, every second period corner: 1/8 of the resolution.
+2. All corners, 1/4 of the resolution, where a surface crosses or may cross.
+3. The centres of those periods.
+4. The other vertices of those periods whose sign the corners and centres around them leave uncertain.
+5. The ends of all crossed edges.
 
-That is the CPU's way; where the field lives on a device that runs the marching kernel, `extract_on_device` does all of it there.
+Corners and centres are vertices of the lattice, so no evaluation is wasted. Whether a surface "may cross" follows from the sdf
+and its slope nearby, which dilates the region as far as needed.
+
+The refined region then grows until it holds every tetrahedron around every crossed edge. Each surface that was found is therefore
+closed and equal to that of a dense evaluation. Everything beyond the open box [-1, 1]^3 counts as outside.
+
+This is the CPU path. If the field is on a device that runs the marching kernel, `extract_on_device` extracts it there.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ _BORDER_SDF = -1e-6  # outside, yet so near the surface that a shape which leave
 
 
 class Field(Protocol):
-    """What the extraction needs of a field: no gradients, batched over points, positive inside.
+    """The interface that extraction needs of a field: no gradients, batched over points, positive inside.
 
     It may have an attribute `device`, where it computes; the CPU if it has none.
     """
@@ -112,7 +118,7 @@ def extract_surface(
 
 
 def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float], None] | None) -> tuple[BoolArray, FloatArray]:
-    """Which periods the surface crosses or may cross, from their corners and centres.
+    """Find the periods that the surface crosses or may cross, from their corners and centres.
 
     Returns:
         active: bool [periods of the lattice].

@@ -1,4 +1,4 @@
-"""The views phase: the four-view generator paints what no photo shows, and previews while it does."""
+"""The views phase: the four-view generator paints the views without a photo, with previews."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 UInt8Array = npt.NDArray[np.uint8]
 
 BLOB_STRENGTH = 0.9
-"""How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
+"""Strength of painting from blobs. At 1 it begins from noise alone, and the blobs have no effect."""
 
 LOADING_SHARE = 0.4
 """Share of the phase that loading the generator takes if it is not in memory yet."""
@@ -43,7 +43,7 @@ class PaintedViews:
 
 @dataclass(frozen=True)
 class Start:
-    """What the painting begins from: uint8 [4, S, S, 4], or None for the blobs; and how far it may go from there."""
+    """The start of painting: views uint8 [4, S, S, 4], or None for blobs; and the strength, how far painting may depart."""
 
     views: UInt8Array | None = None
     strength: float = BLOB_STRENGTH
@@ -56,12 +56,12 @@ def paint_views(
     """Step 2: the views of `request.painted`, written to the job's folder; on the CPU if the GPU's memory is short.
 
     Args:
-        request: What to paint.
+        request: The request.
         job: Receives the previews and the views.
         framed: The known views, which are not written again.
-        models: Where the generator is kept.
+        models: Cache that keeps the generator.
         folder: The generator's.
-        device: Where to paint.
+        device: Device to paint on.
         report: Is told each step, with its `Preview`; what it raises ends the painting.
 
     Raises:

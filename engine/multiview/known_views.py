@@ -1,4 +1,4 @@
-"""Views as arrays, and images as the autoencoder sees them: on white, in -1..1, with or without alpha."""
+"""Convert views (arrays) to images as the autoencoder reads them (on white, -1..1, with or without alpha), and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FourViewOutput:
 
     Attributes:
         views: uint8 [4, S, S, 4], RGBA with straight alpha, in the order of `VIEW_NAMES`; known views are those given.
-        known: Which of them were given.
+        known: Flags of the given views.
     """
 
     views: UInt8Array
@@ -39,7 +39,7 @@ class FourViewOutput:
 
 @dataclass(frozen=True)
 class KnownLatents:
-    """What the denoiser knows before it begins.
+    """The known cells as the denoiser reads them.
 
     Attributes:
         latents: float32 [1, C, h, h]: scaled latents of the known cells, zero in the cells to paint.

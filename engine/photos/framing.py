@@ -3,11 +3,11 @@
 Views that already come from the rig (an artist's own renders, or views of an earlier run) are left as they are. Hand-held
 photos differ in distance and aim: each is scaled and shifted so that its silhouette's bounding box is where the rig would
 see it. For a camera at eye level that is equal vertical extents and one common centre. From above, a deep object
-looks taller in the view that shows its depth; how much depends on its roundness, so a few simple solids are tried and the one
-is taken with which the silhouettes agree best. A side that no photo shows is taken to be as wide as the other. From this first
-guess the planes that touch two silhouettes at once lead on (`tangents`), which need no solid.
+looks taller in the view that shows its depth. By how much depends on its roundness, so a few simple solids are tried, and the one
+that makes the silhouettes most coherent is kept. A side without a photo is assumed to be as wide as the other. This first guess
+is then refined by the planes that touch two silhouettes at once (`tangents`), which need no solid.
 
-A photo that takes the place of one of four framed views is fitted to the others, which stay as they are.
+A photo that replaces one of four framed views is fitted to the others, which do not change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..cameras import CANONICAL_RIG, Rig, project
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .coherence import coherence
-from .tangents import laid_together
+from .tangents import align_by_tangents
 
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a cut-out goes in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
+    """Place of a cut-out in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
 
     x: float
     y: float
@@ -100,9 +100,7 @@ def without_specks(rgba: UInt8Array) -> UInt8Array:
     return result
 
 
-def frame_views(
-    cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG
-) -> dict[str, UInt8Array]:
+def frame_views(cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG) -> dict[str, UInt8Array]:
     """Bring cut-outs to one frame.
 
     Args:
@@ -123,7 +121,7 @@ def frame_views(
     if is_rig(cutouts, rig):
         return {name: resized(cutouts[name], view_px) for name in boxes}
     placements = _best_placements(cutouts, boxes, rig)
-    return {name: _placed(cutouts[name], boxes[name], placements[name], view_px) for name in boxes}
+    return {name: _to_frame(cutouts[name], boxes[name], placements[name], view_px) for name in boxes}
 
 
 def frame_beside(
@@ -155,7 +153,7 @@ def frame_beside(
         if same_size is not None and is_rig({**seen, name: same_size}, rig):
             result[name] = same_size
         else:
-            result[name] = _placed(cutouts[name], box, _placement_beside(name, box, _boxes(seen), view_px), view_px)
+            result[name] = _to_frame(cutouts[name], box, _placement_beside(name, box, _boxes(seen), view_px), view_px)
     return result
 
 
@@ -170,7 +168,7 @@ def is_rig(cutouts: Mapping[str, UInt8Array], rig: Rig = CANONICAL_RIG) -> bool:
     height, width, _ = next(iter(shapes))
     if height != width or any(_reach(view) > _RIG_RADIUS for view in cutouts.values()):
         return False
-    if len(cutouts) < len(VIEW_NAMES) and not all(_lies_as_rendered(view) for view in cutouts.values()):
+    if len(cutouts) < len(VIEW_NAMES) and not all(_is_placed_like_renders(view) for view in cutouts.values()):
         return False
     return min(coherence({name: view[..., 3] for name, view in cutouts.items()}, rig).values()) >= _RIG_COHERENCE
 
@@ -196,8 +194,8 @@ def _boxes(cutouts: Mapping[str, UInt8Array]) -> dict[str, Box]:
     return boxes
 
 
-def _lies_as_rendered(rgba: UInt8Array) -> bool:
-    """Whether a square view's subject is as large, and as near the middle, as nearly all renders of the rig are."""
+def _is_placed_like_renders(rgba: UInt8Array) -> bool:
+    """Whether a square view's subject has the size and the place of nearly all renders of the rig."""
     box, half = subject_box(rgba), rgba.shape[0] / 2
     if box is None or _reach(rgba) < _RIG_REACH:
         return False
@@ -206,7 +204,7 @@ def _lies_as_rendered(rgba: UInt8Array) -> bool:
 
 
 def _placement_beside(name: str, box: Box, framed: Mapping[str, Box], view_px: int) -> Placement:
-    """Where a cut-out goes beside framed views of `view_px` pixels, whose boxes are given."""
+    """Placement of a cut-out that matches the boxes of framed views of `view_px` pixels."""
     opposite = VIEW_NAMES[(VIEW_NAMES.index(name) + 2) % 4]
     like = [framed[opposite]] if opposite in framed else list(framed.values())
     half = view_px / 2
@@ -230,15 +228,15 @@ def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box]
     best: tuple[float, dict[str, Placement]] = (-1.0, {})
     # Place the cut-outs as if the object were a box, a cylinder or an ellipsoid; keep the most coherent placement.
     for solid in _SOLIDS:
-        placements = _filled(cutouts, boxes, _placements_of(solid, boxes, rig))
-        alphas = {name: _placed(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
+        placements = _scaled_to_fill(cutouts, boxes, _placements_for_solid(solid, boxes, rig))
+        alphas = {name: _to_frame(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
         score = float(np.mean(list(coherence(alphas, rig).values())))
         if score > best[0] + _CLEARLY_BETTER:
             best = (score, placements)
-    return _filled(cutouts, boxes, _laid_together(cutouts, boxes, best[1], rig)) if len(boxes) > 1 else best[1]
+    return _scaled_to_fill(cutouts, boxes, _aligned_by_tangents(cutouts, boxes, best[1], rig)) if len(boxes) > 1 else best[1]
 
 
-def _laid_together(
+def _aligned_by_tangents(
     cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement], rig: Rig
 ) -> dict[str, Placement]:
     """The placements, corrected by the planes that touch two silhouettes at once."""
@@ -251,14 +249,14 @@ def _laid_together(
         place = placements[name]
         outlines[name] = (hull - (box.width / 2, box.height / 2)) * place.scale + (place.x, place.y)
     # Move and scale the outlines so that each tangent plane touches them all.
-    moves = laid_together(outlines, rig)
+    moves = align_by_tangents(outlines, rig)
     return {
         name: Placement(place.x + moves[name].right, place.y + moves[name].down, place.scale * moves[name].scale)
         for name, place in placements.items()
     }
 
 
-def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
+def _placements_for_solid(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
     """Placements at which the silhouettes' boxes equal those of a solid [N, 3] in -1..1, stretched to their proportions."""
     wanted = {name: box.width / box.height for name, box in boxes.items()}
     # The width along x is seen from the front and the back, the width along y from the sides.
@@ -286,7 +284,7 @@ def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> d
     }
 
 
-def _filled(
+def _scaled_to_fill(
     cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement]
 ) -> dict[str, Placement]:
     """The placements, enlarged or reduced together so that the subject reaches `FILL` of the frame's inscribed disc."""
@@ -303,7 +301,7 @@ def _filled(
     return {name: Placement(p.x * factor, p.y * factor, p.scale * factor) for name, p in placements.items()}
 
 
-def _placed(rgba: UInt8Array, box: Box, place: Placement, view_px: int) -> UInt8Array:
+def _to_frame(rgba: UInt8Array, box: Box, place: Placement, view_px: int) -> UInt8Array:
     """The cut-out [view_px, view_px, 4] with its box where `place` puts it, resampled with premultiplied alpha."""
     # The frame as a window in the cut-out's pixels.
     span = 2 / place.scale  # pixels of the cut-out that the frame spans

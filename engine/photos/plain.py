@@ -1,7 +1,7 @@
 """Find the subject in front of a plain background, offline: numpy and OpenCV only.
 
-The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. What
-differs from it is the subject; GrabCut settles the doubtful pixels on the *residual* image, in which the gradient is gone.
+The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. Pixels
+that differ from it are the subject; GrabCut decides the doubtful ones on the *residual* image, which has no gradient.
 
 Rother et al. 2004, GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts.
 """
@@ -26,12 +26,12 @@ _RESIDUAL_GAIN = 2.5
 
 @dataclass(frozen=True)
 class PlainCut:
-    """What the plain-background method found.
+    """Result of the plain-background method.
 
     Attributes:
         mask: bool [h, w], True on the subject, at working size (longest side at most `WORK_PX`).
-        border_spread: How far border colours lie from a smooth field, Lab units (90th percentile).
-        is_plain: Whether the background model could be trusted; if not, the mask is a guess from the centre, or empty.
+        border_spread: Distance of border colours from a smooth field, Lab units; see `border_spread`.
+        is_plain: Whether the background is plain; if not, the mask is a guess from the centre, or empty.
     """
 
     mask: BoolArray
@@ -144,7 +144,7 @@ def _connected_to_border(mask: BoolArray) -> BoolArray:
 
 
 def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, Float32Array]:
-    """Where [h, w] the photo looks like the background in gentle shade, and how much darker than it, Lab units."""
+    """Mask [h, w] of pixels that look like shaded background, and how much darker each pixel is, Lab units."""
     # Shade scales lightness and chroma alike: compare the chroma with the scaled background.
     darker = field[..., 0] - smooth[..., 0]
     shade = np.clip(smooth[..., 0] / np.maximum(field[..., 0], 1), 0, 1.5)
@@ -158,7 +158,7 @@ def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, F
 
 
 def _soft_shadow(shade_like: BoolArray, background: BoolArray) -> BoolArray:
-    """Where [h, w] the subject's soft shadow lies on the background.
+    """Mask [h, w] of the subject's soft shadow on the background.
 
     A shadow is the background made darker, of the same hue, and it fades: the background is grown into it across gentle
     slopes only. A subject of the same hue is safe behind its outline, which is steep.

@@ -1,6 +1,6 @@
-"""Cutting a mesh into charts: few, large, each facing one way, with seams along creases.
+"""Cut a mesh into few, large charts that each face one way, with seams along creases.
 
-1. Every face takes the axis its normal is nearest to; labels are then smoothed (iterated conditional modes) with a
+1. Each face takes the axis closest to its normal; labels are then smoothed (iterated conditional modes) with a
    boundary cost that is low along creases and higher on the front of the object, where a seam would be seen.
 2. Connected patches become charts with directions of their own, and the labels are smoothed again.
 3. Small charts join the neighbour with the longest common border, where the union still faces one way.
@@ -44,7 +44,7 @@ class Adjacency:
 
 
 def face_adjacency(faces: npt.NDArray[np.integer]) -> Adjacency:
-    """Which faces [F, 3] meet at which edges."""
+    """Find the faces that meet at each edge of faces [F, 3]."""
     n_faces = len(faces)
     start = np.asarray(faces, np.int64).T.reshape(-1)  # corner-major: half-edge k * F + f
     end = np.roll(np.asarray(faces, np.int64), -1, axis=1).T.reshape(-1)
@@ -118,7 +118,7 @@ def segment(
 
 
 def _seam_cost(verts: npt.NDArray[np.floating], adjacency: Adjacency, normals: Float64Array) -> Float64Array:
-    """Price of a seam along each edge [E]: its length, less along creases, more where the object looks at the artist."""
+    """Cost of a seam along each edge [E]: its length, lower along creases, higher on the front of the object."""
     ends = np.asarray(verts, np.float64)[adjacency.edge_verts]
     length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     one, other = normals[adjacency.pairs[:, 0]], normals[adjacency.pairs[:, 1]]
@@ -138,7 +138,7 @@ def _smooth(
     *,
     sweeps: int,
 ) -> Int64Array:
-    """Give faces the label of a neighbour where that shortens seams more than it costs in facing."""
+    """Relabel faces like a neighbour if that saves more seam cost than it adds in facing cost."""
     labels = labels.copy()
     neighbours = adjacency.neighbours
     if len(seam_cost) == 0:
@@ -168,7 +168,7 @@ def _smooth(
 
 
 def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array, areas: Float64Array) -> Int64Array:
-    """Join charts, smallest first, to neighbours with which they still face one way."""
+    """Merge charts, smallest first, into neighbours if the union still faces one way."""
     n_charts = int(charts.max()) + 1
     order = np.argsort(charts, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(charts, minlength=n_charts))[:-1])
@@ -227,7 +227,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
 
 
 def _cut_overhangs(charts: Int64Array, adjacency: Adjacency, normals: Float64Array, areas: Float64Array) -> Int64Array:
-    """Take faces that look away from their chart's direction out of it, as charts of their own."""
+    """Split off faces that point away from their chart's direction, as separate charts."""
     for _ in range(8):
         directions = chart_directions(charts, normals, areas)
         away = ((normals * directions[charts]).sum(1) < 0.03) & (np.linalg.norm(normals, axis=1) > 0)

@@ -1,7 +1,7 @@
-"""Packing charts into the unit square: largest first, each at the lowest free place of a bitmap, in four turns.
+"""Pack charts into the unit square: largest first, each at the lowest free place of a bitmap, in four rotations.
 
-Charts are bitmaps of cells, so small ones settle in the bays and holes of large ones. The largest scale at which all fit
-is found by trying.
+Charts are bitmaps of cells, so small ones fill the gaps and holes of large ones. The largest scale at which all fit is
+found by trial.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
         taken[y : y + mask.shape[0], x : x + mask.shape[1]] += mask
         places[chart] = x, y
     sizes = np.array([mask.shape[::-1] for mask in masks], np.float64)  # width and height before turning
-    return _turned(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
+    return _rotated(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
 
 
 def _with_gap(mask: Mask, gap: int) -> Mask:
@@ -176,7 +176,7 @@ def _first_free(taken: Mask, mask: Mask) -> tuple[int, int] | None:
     return (row, col) if free[row, col] else None
 
 
-def _turned(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:
+def _rotated(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:
     """Points [U, 2] of charts of `size` [U, 2] after `turn` [U] quarter turns, as `numpy.rot90` turns their masks (row = y)."""
     x, y, width, height = uvs[:, 0], uvs[:, 1], size[:, 0], size[:, 1]
     at = np.stack(

@@ -249,5 +249,5 @@ def test_backgrounds_and_their_errors():
         assert 0.03 < truth.mean() < 0.7 and (kind == PLAIN or rgb[~truth].std() > 8)
     with pytest.raises(ValueError, match="unknown kind of background 'sea'"):
         busy_photo(draw("box", 100), "sea", rng)
-    with pytest.raises(ValueError, match="a crowd needs others"):
+    with pytest.raises(ValueError, match="a crowd needs other objects"):
         busy_photo(draw("box", 100), CROWD, rng)
