@@ -37,7 +37,7 @@ IMPORT_GOAL_S = 0.150
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: the real thing, or a rehearsal."""
+    """Sizes of the measurement: full, or a rehearsal."""
 
     runs: int
     resolution: int
@@ -88,7 +88,7 @@ def demo_views() -> dict[str, np.ndarray]:
 
 @cache
 def demo_field() -> Any:
-    """What the starter weights see in them."""
+    """The field that the starter weights reconstruct from them."""
     from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.models.loading import field_of_views, load_reconstructor
     from tetraview.engine.models.registry import STARTER_MODEL
@@ -216,7 +216,7 @@ def march_rows(size: Size) -> list[Row]:
 
 
 def texture_rows(size: Size) -> list[Row]:
-    """What painting the texture consists of, each part for a million covered texels."""
+    """The parts of baking the texture, each timed for a million covered texels."""
     from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.geometry.cleanup import remove_specks
     from tetraview.engine.geometry.extract import extract_mesh

@@ -1,4 +1,4 @@
-"""How well each way of cutting a subject out does before backgrounds that training never showed.
+"""Quality of each cut-out method on backgrounds that training never showed.
 
     .venv/bin/python benchmarks/cutout_quality.py val_00.npz --sheet cutouts.png
 

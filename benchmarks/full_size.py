@@ -78,7 +78,7 @@ SDXL_VAE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Size:
-    """What is made: the components' configurations, and the sizes of mesh and texture."""
+    """The components' configurations, and the sizes of mesh and texture."""
 
     unet: dict[str, Any]
     vae: dict[str, Any]
@@ -180,7 +180,7 @@ def sphere_distance(points: Tensor) -> Tensor:
 
 
 def sphere_views(px: int, device: torch.device) -> np.ndarray:
-    """What the canonical rig sees of it: uint8 [4, px, px, 4], straight alpha."""
+    """Its four views from the canonical rig: uint8 [4, px, px, 4], straight alpha."""
     axis = ((torch.arange(px, device=device) + 0.5) * (2 / px) - 1) * math.tan(math.radians(RIG_FOVY_DEG) / 2)
     y, x = torch.meshgrid(-axis, axis, indexing="ij")
     images = []
@@ -196,7 +196,7 @@ def sphere_views(px: int, device: torch.device) -> np.ndarray:
 
 
 class SphereField(Field):
-    """What the reconstructor's network says, a thousandth of it, on top of the sphere."""
+    """The sphere plus a thousandth of the reconstructor's own output."""
 
     def sdf(self, points: Tensor) -> Tensor:
         return sphere_distance(points) + 1e-3 * super().sdf(points).tanh()

@@ -1,4 +1,4 @@
-"""How good painted views are, by numbers of steps, with and without blobs and examples; no truth is needed.
+"""Quality of painted views by number of steps, with and without blobs and examples; needs no ground truth.
 
     .venv/bin/python benchmarks/generator_quality.py --generator engine/weights/starter/generator --prompts docs/prompts.json
 

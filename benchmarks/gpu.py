@@ -63,7 +63,7 @@ class Step:
 
 
 def steps(results: Path, rehearse: bool) -> list[Step]:
-    """What is run, in this order: the tests also fill the cache of compiled kernels.
+    """The programs to run, in this order: the tests also fill the cache of compiled kernels.
 
     Args:
         results: File with the sections that steps write.

@@ -1,4 +1,4 @@
-"""What is written down: sections of `RESULTS.md` between markers, Markdown tables, the machine they were measured on."""
+"""The written results: sections of `RESULTS.md` between markers, Markdown tables, the machine they were measured on."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def replace_section(text: str, name: str, content: str) -> str:
 
 
 def read_section(text: str, name: str) -> str:
-    """What stands between the markers of a section; raises as `replace_section` does."""
+    """The text between the markers of a section; raises as `replace_section` does."""
     return _split(text, name)[1].strip()
 
 
 def _split(text: str, name: str) -> tuple[str, str, str]:
-    """What stands before a section's content, its first marker included; the content; and what stands after it."""
+    """The text before a section's content, first marker included; the content; and the text after it."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"expected the lines {begin.strip()!r} and {end!r} once each, in this order")

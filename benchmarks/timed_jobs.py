@@ -1,4 +1,4 @@
-"""What the benchmarks of whole jobs share: driving the engine process, or the real operators in Blender, and the report."""
+"""Shared parts of the benchmarks of whole jobs: driving the engine process, or the real operators in Blender, and the report."""
 
 from __future__ import annotations
 

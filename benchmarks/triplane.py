@@ -41,7 +41,7 @@ AXES = ((0, 1), (0, 2), (1, 2))
 
 @dataclass
 class Row:
-    """What is sampled.
+    """One case of sampling.
 
     Attributes:
         name: Name of the set of points.

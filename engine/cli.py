@@ -42,10 +42,10 @@ COMMAND_EXAMPLES = {
     "generate": """\
         examples:
           python -m tetraview generate "a red armchair" -o chair
-          python -m tetraview generate "a red armchair" --seed 7 --views-only -o first      (look at the four views first ...)
+          python -m tetraview generate "a red armchair" --seed 7 --views-only -o first      (check the four views first ...)
           python -m tetraview generate "a red armchair" --views first/views --repaint left --seed 8 --views-only -o second
           python -m tetraview generate --views second/views --flip back --front own.jpg --views-only -o third
-          python -m tetraview generate --views third/views --orbit -o chair                 (... mend them, go on from them)
+          python -m tetraview generate --views third/views --orbit -o chair                 (... edit them, continue from them)
 
         With --views, a photo given by --front and its like replaces that view. Nothing in the old folder is changed.
         """,
@@ -55,7 +55,7 @@ COMMAND_EXAMPLES = {
           python -m tetraview reconstruct photos/chair -o chair          (a folder with front.*, right.*, back.*, left.*)
           python -m tetraview reconstruct --front a.png --right b.png --back c.png --left d.png --poly-budget 3000
           python -m tetraview reconstruct --front a.png --prompt "a mug" -o mug         (the three other views are painted)
-          python -m tetraview reconstruct photos/chair -o chair --stop-after photos     (look at the cut-outs first ...)
+          python -m tetraview reconstruct photos/chair -o chair --stop-after photos     (check the cut-outs first ...)
           python -m tetraview reconstruct --views chair/views -o chair                  (... touch them up, go on from them)
 
         "right" shows the object from its own left-hand side: walk round it anticlockwise, as seen from above,
@@ -110,7 +110,7 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"tetraview {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens, on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log progress to stderr")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in SUMMARIES.items():

@@ -1,4 +1,4 @@
-"""Which device the models run on: CUDA, else MPS, else the CPU. Degrade with a message, never refuse."""
+"""Choose the device for the models: CUDA, else MPS, else the CPU. Fall back with a message, never refuse."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ class EngineError(Exception):
 
     Args:
         message: One sentence: what is wrong, and what to do about it.
-        fix: Name of the operator or preference that mends it, for a button beside the message; None if there is none.
+        fix: Name of the operator or preference that fixes it, for a button beside the message; None without one.
     """
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:

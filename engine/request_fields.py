@@ -1,4 +1,4 @@
-"""How a field of a request describes itself, and what follows from that: its check, its place on the wire, the key of the views.
+"""Descriptions of a request's fields, and what is derived from them: checks, the wire format, the key of the views.
 
 A request is a frozen dataclass, and each field carries a `Description`: `steps: int = field(default=6, metadata=describe(...))`.
 The command line (`engine/commands/options.py`) and Blender (`operators/request_properties.py`) read the same descriptions, so
@@ -19,7 +19,7 @@ from .errors import InvalidRequestError
 _KEY = "description"
 
 Changes = Literal["", "photos", "painting"]
-"""Which of the four views a field changes: none, those cut out of photos, or those that are painted."""
+"""The views that a field changes: none, those cut out of photos, or the painted ones."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Description:
     """All that is known of a field beside its name, type and default value.
 
     Attributes:
-        help: What it means, without a full stop: Blender's tooltip and the command line's help.
+        help: Its meaning, without a full stop: Blender's tooltip and the command line's help.
         label: Its name in Blender; "" if a scene has no such property.
         called: The beginning of the sentence that refuses a value, such as "A guidance of {}"; "" to use the label or name.
         bounds: The least and the greatest value that is accepted; None if there is no limit.
@@ -52,11 +52,11 @@ class Description:
         numbered: Whether a choice may be followed by a colon and a number, as in "cuda:1".
         longest: The greatest number of characters in a text; None if there is no limit.
         unit: "px", "deg" (Blender keeps radians), "share" (of one), "folder" (a path), or "".
-        changes: Which of the four views it changes.
+        changes: The views it changes.
         group: The command line's group of options; "" if the commands give the field its value without an option of its own.
         option: The option where it is not the field's name with dashes; a field that is true by default needs a "--no-..." here.
         option_help: The option's help where `help` does not fit.
-        metavar: What stands for the value in the command line's help, where the type does not say.
+        metavar: Name of the value in the command line's help, if the type does not tell.
         section: The section of Blender's panel that lists it, "painting" or "mesh"; "" if the panel draws it elsewhere.
         property_name: The id of Blender's property where it is not the field's name.
         panel_default: The value in a new scene where it is not the field's own default.

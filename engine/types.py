@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: plain frozen dataclasses, standard library only.
+"""Inputs and outputs of the engine: plain frozen dataclasses, standard library only.
 
 `generate(request)` yields these events in the order of the phases in `PHASES`. On the wire between Blender and the engine
 process each is one JSON object, `{"type": "<class name>", ...fields}`; arrays never travel, only the paths of files in the
@@ -44,7 +44,7 @@ class GenerateRequest:
 
     photos: Mapping[str, str] = field(
         metadata=describe(
-            "Path of the photo of each view, keyed by the view's name; the views that no photo shows are painted",
+            "Path of the photo of each view, keyed by the view's name; views without a photo are painted",
         )
     )
     output_dir: str = field(
@@ -68,22 +68,22 @@ class GenerateRequest:
     views_dir: str | None = field(
         default=None,
         metadata=describe(
-            "Folder with front.png, right.png, back.png and left.png of an earlier run (transparent, framed): start from these "
-            "as they are, and do not cut out, frame or paint them again; the folder itself is not changed",
+            "Folder with front.png, right.png, back.png and left.png of an earlier run (transparent, framed). They are used "
+            "as they are, not cut out, framed or painted again; the folder is not changed",
             unit="folder", group="strip", option="--views",
         ),
     )  # fmt: skip
     repaint: tuple[str, ...] = field(
         default=(),
         metadata=describe(
-            "Views of the earlier run to paint once more from prompt and seed, such as left,back; the others stay byte for byte",
+            "Views of the earlier run to paint again from prompt and seed, such as left,back; the others are not changed",
             called="Repainting the view {}", choices=VIEW_CHOICES, group="strip",
         ),
     )  # fmt: skip
     flip: tuple[str, ...] = field(
         default=(),
         metadata=describe(
-            "Views of the earlier run to mirror left to right; one that is also replaced is mirrored after that",
+            "Views of the earlier run to mirror left to right, after any replacement",
             called="Flipping the view {}", choices=VIEW_CHOICES, group="strip",
         ),
     )  # fmt: skip
@@ -130,8 +130,8 @@ class GenerateRequest:
     find_elevation: bool = field(
         default=False,
         metadata=describe(
-            "With photos of all four sides: look for the elevation they were taken at, beginning with the one that is set. "
-            "Renders with a transparent background keep that one",
+            "With photos of all four sides, estimate the elevation they were taken from, starting at the one set above. "
+            "Renders with a transparent background keep the one set",
             label="Find Elevation", changes="photos", group="how", section="mesh", panel_default=True,
         ),
     )  # fmt: skip
@@ -155,7 +155,7 @@ class GenerateRequest:
     device: str = field(
         default="auto",
         metadata=describe(
-            "What the engine computes with",
+            "Hardware that the engine runs on",
             called="The device {}", numbered=True, group="how", metavar="NAME",
             choices=(
                 Choice("auto", "Automatic", "The graphics card if the engine can use it, else the processor"),
@@ -167,23 +167,23 @@ class GenerateRequest:
     )  # fmt: skip
     model: str | None = field(
         default=None,
-        metadata=describe("Folder of reconstructor weights; without one, those of the package", unit="folder", group="how"),
+        metadata=describe("Folder of reconstructor weights; the shipped weights if empty", unit="folder", group="how"),
     )
     generator: str | None = field(
         default=None,  # of this computer, not of the scene: it is no part of the views' key
-        metadata=describe("Folder of the four-view generator; without one, that of the package", unit="folder", group="painting"),
+        metadata=describe("Folder of the four-view generator; the shipped generator if empty", unit="folder", group="painting"),
     )
     seed: int = field(
         default=0,
         metadata=describe(
-            "Same prompt or photos, settings and seed: same views and mesh",
+            "The same inputs, settings and seed give the same views and mesh",
             label="Seed", usual=(0, SEED_LIMIT), changes="painting", group="painting",
         ),
     )  # fmt: skip
     steps: int = field(
         default=6,
         metadata=describe(
-            "Runs of the denoiser: more are slower, and finer up to a point",
+            "Denoising steps: more take longer and look finer, up to a point",
             label="Steps", called="{} steps", bounds=(1, 100), usual=(1, 20), changes="painting", group="painting",
             section="painting",
         ),
@@ -191,7 +191,7 @@ class GenerateRequest:
     guidance: float = field(
         default=4.0,
         metadata=describe(
-            "How closely the prompt is followed; 1 is no more closely than the denoiser learned",
+            "How closely the prompt is followed; 1 turns guidance off",
             label="Guidance", called="A guidance of {}", bounds=(0, 20), usual=(0, 10), changes="painting", group="painting",
             section="painting",
         ),
@@ -199,7 +199,7 @@ class GenerateRequest:
     object_size: float = field(
         default=0.55,
         metadata=describe(
-            "How much of its view the object fills, where painting does not begin from an example",
+            "Share of the view that the object fills, if painting does not start from an example",
             label="Object Size", called="An object size of {}", bounds=(0.1, 1.0), unit="share", changes="painting",
             group="painting", section="painting",
         ),
@@ -207,15 +207,15 @@ class GenerateRequest:
     use_examples: bool = field(
         default=True,
         metadata=describe(
-            "Begin with the known object whose description is nearest to the prompt, instead of with grey blobs",
+            "Start from the stored example that best matches the prompt, not from grey blobs",
             label="Start from Examples", changes="painting", group="painting", option="--no-examples",
-            option_help="Never begin from a stored example", section="painting",
+            option_help="Never start from a stored example", section="painting",
         ),
     )  # fmt: skip
     orbit_frames: int = field(
         default=0,
         metadata=describe(
-            "Frames of the orbit preview, which is rendered before there is a mesh; 0 for none",
+            "Frames of the orbit preview, rendered before the mesh is made; 0 for none",
             called="An orbit of {} frames", bounds=ORBIT_FRAMES_RANGE, also=(0,),
         ),
     )  # fmt: skip
@@ -277,7 +277,7 @@ class GenerateRequest:
                 raise InvalidRequestError(f"The {name} view can be replaced by a photo or painted again, not both.")
 
     def views_key(self) -> str:
-        """What the four views depend on, as text: two requests with the same key begin with the same views.
+        """A key of all that the four views depend on: two requests with the same key start with the same views.
 
         Fields that concern photos are left out where there are none, and those that concern painting where nothing is painted.
         """
@@ -302,7 +302,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the job is.
+    """Progress of the job.
 
     Attributes:
         phase: A name of `PHASES`.
@@ -356,7 +356,7 @@ class Planes:
 
 @dataclass(frozen=True)
 class Orbit:
-    """The orbit preview: one turn around the field, counter-clockwise from the front, before there is a mesh.
+    """The orbit preview: one turn around the field, counter-clockwise from the front, before the mesh is made.
 
     Attributes:
         frames: PNGs (RGBA, straight alpha) in order; the turn loops exactly.

@@ -125,7 +125,7 @@ def variants(source: str) -> tuple[Definitions, ...]:
 
 
 def target(device: torch.device) -> str:
-    """What is compiled for a CUDA device, such as "sm_90".
+    """The architecture that is compiled for a CUDA device, such as "sm_90".
 
     Raises:
         nvrtc.NvrtcError: Nothing can be.
@@ -162,7 +162,7 @@ def cache_key(source: str | Path, definitions: Definitions, target: str, driver:
 
 
 def machine_code(source: str | Path, definitions: Definitions, target: str, driver: int, folder: Path) -> bytes:
-    """What `nvrtc.compile_source` makes, from disk if it is there and whole, else made now and kept there.
+    """The result of `nvrtc.compile_source`, read from disk if it is there and whole, else compiled now and stored.
 
     A file holds the hash of the code and the code. A folder that cannot be written costs time at the next start, nothing else.
 
@@ -174,7 +174,7 @@ def machine_code(source: str | Path, definitions: Definitions, target: str, driv
         kept = path.read_bytes()
         if hashlib.sha256(kept[32:]).digest() == kept[:32]:
             return kept[32:]
-        logger.warning("%s is damaged and is made anew", path)
+        logger.warning("%s is damaged and is compiled again", path)
     code = nvrtc.compile_source(source, definitions, target).data
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
     try:

@@ -21,7 +21,7 @@ import torch
 from .sources import FOLDER, HEADER, Definitions
 
 OPTIONS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v")
-"""What every kernel is compiled with; -v puts registers and spills into the log."""
+"""Options of every compilation; -v puts registers and spills into the log."""
 
 _LIBRARIES = (
     ("nvidia/cu13/lib", "libnvrtc.so.*", "libnvrtc-builtins.so.*"),
@@ -42,7 +42,7 @@ class NvrtcError(Exception):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel takes.
+    """Resources of one kernel.
 
     Attributes:
         registers: 32-bit registers per thread.
@@ -63,7 +63,7 @@ class Cubin:
 
     Attributes:
         data: An ELF file for one architecture; PTX if the target was a virtual one.
-        log: What the compiler said: warnings, and the resources of each kernel.
+        log: The compiler's output: warnings, and the resources of each kernel.
     """
 
     data: bytes
@@ -92,11 +92,12 @@ def find_libraries(roots: Sequence[str | Path] | None = None, cuda: str | None =
     if not found:
         raise NvrtcError("NVRTC is not installed: install the CUDA engine again (package nvidia-cuda-nvrtc).")
     wanted = (cuda or "").split(".")[0]
-    return next((pair for major, *pair in found if major == wanted), found[0][1:])  # type: ignore[return-value]
+    _, library, builtins = next((entry for entry in found if entry[0] == wanted), found[0])
+    return library, builtins
 
 
 def _find(roots: Sequence[str | Path]) -> Iterator[tuple[str, Path, Path]]:
-    """Major version, compiler, built-ins: of every wheel, the newest major version of each root first."""
+    """Major version, compiler and built-ins of every wheel, the newest major version of each root first."""
     for root in roots:
         for folder, library, builtins in _LIBRARIES:
             for path in sorted(Path(root, folder).glob(library)):
@@ -152,11 +153,11 @@ def known_archs() -> tuple[int, ...]:
 
 
 def best_target(arch: int, known: Sequence[int]) -> str:
-    """What to compile for, for a GPU of an architecture.
+    """Choose the target to compile for, for a GPU of an architecture.
 
     Args:
         arch: Ten times its compute capability: 89 for 8.9.
-        known: What the compiler knows, see `known_archs`.
+        known: Architectures the compiler knows, see `known_archs`.
 
     Returns:
         "sm_89" (machine code) for the GPU itself or the newest older one of its major version, whose code it runs; for a newer

@@ -24,7 +24,7 @@ def program(source: str, definitions: Definitions, device: torch.device) -> Prog
     Args:
         source: Name of the `.cu` file in this folder, without its suffix.
         definitions: Macros and their values.
-        device: Where the arguments of its launches lie.
+        device: Device of the arguments of its launches.
     """
     backend = _backends.get(device.type)
     if backend is not None:

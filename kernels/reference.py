@@ -82,7 +82,7 @@ def sample_triplanes(planes: Tensor, batch_index: Tensor, points: Tensor, concat
         planes: float [B, 3, H, W, C], channels-last, order xy, xz, yz (`PLANE_AXES`), spanning [-1, 1], finite.
         batch_index: int64 [N], 0..B-1.
         points: float [N, 3], world. A plane reads zeros outside [-1, 1] and where a coordinate is not a number. No gradient.
-        concat: Whether the planes' samples are put side by side, not summed.
+        concat: Whether the planes' samples are concatenated instead of summed.
 
     Returns:
         float [N, C], the sum of the three planes' samples; [N, 3 * C] with `concat`.

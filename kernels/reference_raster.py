@@ -20,7 +20,7 @@ _SPLITTER = {torch.float64: 2.0**27 + 1, torch.float32: 2.0**12 + 1}
 
 
 class Raster(NamedTuple):
-    """What each pixel of an image sees first.
+    """The nearest surface at each pixel of an image.
 
     Attributes:
         face_index: int64 [H, W], -1 where there is nothing.

@@ -1,4 +1,4 @@
-"""What a kernel's source is and what comes of it: the folder of the `.cu` files, their macros, and a compiled program."""
+"""Kernel sources and their results: the folder of the `.cu` files, their macros, and a compiled program."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ shared memory (64 * 64 * 32 floats are 512 KiB), which has no native float atomi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ STORAGE = {torch.float32: "float", torch.float16: "Half", torch.bfloat16: "Bfloa
 MODES = ("auto", "atomic", "sorted")
 
 L2_BYTES = 40_000_000
-"""What of an L2 cache (50 MB on an H100) a gradient may fill before its atomics go to memory."""
+"""Bytes of the L2 cache (50 MB on an H100) that a gradient may fill before its atomics go to memory."""
 
 SORTED_POINTS_PER_TEXEL = 1.0
 
@@ -104,8 +105,8 @@ def sample_triplanes(
         batch_index: int64 [N], 0..B-1. Not checked on a GPU: with several objects, points of one that is not there read zeros.
         points: float [N, 3], world; converted to float32. A plane reads zeros outside [-1, 1] and where a coordinate is not a
             number. Takes no gradient.
-        concat: Whether the planes' samples are put side by side, not summed.
-        mode: Which backward: "auto", "atomic" or "sorted", see above. `torch.use_deterministic_algorithms(True)` makes it
+        concat: Whether the planes' samples are concatenated instead of summed.
+        mode: The backward: "auto", "atomic" or "sorted", see above. `torch.use_deterministic_algorithms(True)` makes it
             "sorted", whose gradient is the same bit by bit in every run.
 
     Returns:
@@ -164,13 +165,13 @@ def _(gradient: Tensor, batch_index: Tensor, points: Tensor, shape: Sequence[int
     return gradient.new_empty(shape)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, bool, str], output: Tensor) -> None:
     planes, batch_index, points, ctx.concat, ctx.mode = inputs
     ctx.shape = planes.shape
     ctx.save_for_backward(batch_index, points)
 
 
-def _gradients(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
     batch_index, points = ctx.saved_tensors
     return _backward(gradient, batch_index, points, ctx.shape, ctx.concat, ctx.mode), None, None, None, None
 

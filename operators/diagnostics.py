@@ -1,4 +1,4 @@
-"""Where things are and what went wrong: the report to copy, the folder to open, the preferences that mend it."""
+"""Operators for errors: copy a report, open the folder, open the preferences that fix it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from .properties import addon_id
 
 
 def report_text(context) -> str:
-    """What a person who helps needs to know: versions, machine, the last error and logs, without names of folders or users."""
+    """A report for support: versions, machine, the last error and logs, without names of folders or users."""
     status = context.window_manager.tetraview
     lines = [
         f"Tetraview {__version__} in Blender {bpy.app.version_string}, {platform.platform()}, background {bpy.app.background}",
@@ -28,7 +28,7 @@ def report_text(context) -> str:
 
 
 class TETRAVIEW_OT_copy_report(bpy.types.Operator):
-    """Copy a report for whoever helps you: versions, last error, end of the log. Names of folders and users are left out"""
+    """Copy a report for support: versions, last error, end of the log. Folder and user names are left out"""
 
     bl_idname = "tetraview.copy_report"
     bl_label = "Copy Report"
@@ -51,7 +51,7 @@ class TETRAVIEW_OT_open_folder(bpy.types.Operator):
     def execute(self, context):
         folder = self.folder or str(session.home())
         if not os.path.isdir(folder):
-            self.report({"ERROR"}, f"The folder is not there any more: {folder}.")
+            self.report({"ERROR"}, f"The folder no longer exists: {folder}.")
             return {"CANCELLED"}
         bpy.ops.wm.path_open(filepath=folder)
         return {"FINISHED"}
@@ -67,7 +67,7 @@ class TETRAVIEW_OT_open_preferences(bpy.types.Operator):
 
     def execute(self, context):
         if bpy.app.background:
-            self.report({"ERROR"}, "There is no window to show the preferences in.")
+            self.report({"ERROR"}, "There is no window for the preferences.")
             return {"CANCELLED"}
         if self.page == "ADDON":
             bpy.ops.preferences.addon_show(module=addon_id())
@@ -77,7 +77,7 @@ class TETRAVIEW_OT_open_preferences(bpy.types.Operator):
 
 
 class TETRAVIEW_OT_dismiss(bpy.types.Operator):
-    """Take this message away"""
+    """Dismiss this message"""
 
     bl_idname = "tetraview.dismiss"
     bl_label = "Dismiss"

@@ -27,7 +27,7 @@ class GenerateTask(StripTask):
         self._views: dict[str, str] = {}
 
     def request(self, context) -> tuple[GenerateRequest, str]:
-        """What to make, and the name of the object."""
+        """The request, and the name of the object."""
         settings = context.scene.tetraview
         if strip_is_usable(settings):
             return settings.request(context, "", settings.strip.folder), object_name(settings)
@@ -55,7 +55,7 @@ class GenerateTask(StripTask):
 
     def finish(self, context):
         if self._asset is None:
-            raise EngineStoppedError("The engine ended without a mesh: copy the report and send it to us.")
+            raise EngineStoppedError("The engine stopped without a mesh: copy the report and send it to us.")
         obj = build_object(self._asset, self._request, self._name, self._views)
         place_object(context, obj, self.scene(context), Vector(self._location))
         context.window_manager.tetraview.result_object = obj.name
@@ -64,7 +64,7 @@ class GenerateTask(StripTask):
 
 
 class TETRAVIEW_OT_generate(TaskOperator, bpy.types.Operator):
-    """Make a textured mesh from the four views, at the 3-D cursor; views that are not there yet are made first"""
+    """Make a textured mesh from the four views, at the 3-D cursor. Missing views are painted first"""
 
     bl_idname = "tetraview.generate"
     bl_label = "Generate Mesh"
@@ -90,7 +90,7 @@ class TETRAVIEW_OT_cancel(bpy.types.Operator):
 
 
 class RegenerateTask(GenerateTask):
-    """The mesh of an object made earlier, once more from the same views, settings and seed.
+    """The mesh of an object made earlier, made again from the same views, settings and seed.
 
     Args:
         obj: The object; only read in `begin`.
@@ -121,7 +121,7 @@ class ResultOperator:
 
 
 class TETRAVIEW_OT_regenerate(ResultOperator, TaskOperator, bpy.types.Operator):
-    """Make this object once more from the photos, settings and seed stored on it"""
+    """Make this object again from the photos, settings and seed stored on it"""
 
     bl_idname = "tetraview.regenerate"
     bl_label = "Generate Again"

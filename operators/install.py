@@ -24,7 +24,7 @@ class InstallJob:
     """`installer.install` in a thread that only queues what it has to say.
 
     Args:
-        plan: What to install.
+        plan: The plan to install.
         python: The Python that makes the environment.
     """
 
@@ -80,7 +80,7 @@ def as_progress(step: InstallProgress) -> Progress:
 
 
 def planned(context) -> environment.InstallPlan:
-    """What would be installed. Looks for a graphics card for two seconds at most.
+    """Plan the installation. Looks for a graphics card for two seconds at most.
 
     Raises:
         InstallError: There is no build for this computer.
@@ -111,7 +111,7 @@ class InstallTask(Task):
     """Make the engine's environment.
 
     Args:
-        consent: Whether the artist has seen what it costs and said yes.
+        consent: Whether the artist has seen the download size and agreed.
     """
 
     kind = "INSTALL"
@@ -133,7 +133,7 @@ class InstallTask(Task):
 
 
 class TETRAVIEW_OT_install_engine(TaskOperator, bpy.types.Operator):
-    """Download the engine into a folder of its own. You see its size and place first; Blender's Python is not touched"""
+    """Download the engine into its own folder. Shows the size and location first; Blender's Python is not changed"""
 
     bl_idname = "tetraview.install_engine"
     bl_label = "Install Engine"

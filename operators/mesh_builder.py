@@ -19,7 +19,7 @@ def build_object(asset: Asset, request: GenerateRequest, name: str, views: Mappi
 
     Args:
         asset: The engine's last event; its files are read here.
-        request: What it was made from; stored on the object so that it can be made again.
+        request: The request that made it; stored on the object so that it can be made again.
         name: Name of the object, its mesh, material and texture.
         views: PNG of each of the four views it was made from; kept in the .blend with the object.
 

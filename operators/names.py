@@ -1,4 +1,4 @@
-"""Names: which side a photo's file name tells, and what to call the object."""
+"""Names: the side in a photo's file name, and a name for the object."""
 
 import os
 import re
@@ -14,11 +14,11 @@ VIEW_WORDS = {
 
 ARTICLES = ("a", "an", "the")
 LONGEST_NAME = 48
-"""Letters; Blender itself ends names at 63 bytes and needs some of them for ".001"."""
+"""Longest name, characters; Blender cuts names at 63 bytes and needs some of them for ".001"."""
 
 
 def assign_by_name(paths):
-    """Which photo shows which side, read from the words in the file names.
+    """Assign photos to sides by the words in their file names.
 
     Args:
         paths: Paths of image files.

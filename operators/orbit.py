@@ -177,7 +177,7 @@ def shown_objects(context):
 
 
 def view_look(space) -> list:
-    """How a 3-D view looks: perspective, shading, colour, overlays."""
+    """The look of a 3-D view: perspective, shading, colour, overlays."""
     return [space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays]
 
 
@@ -187,7 +187,7 @@ def set_view_look(space, look) -> None:
 
 
 class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
-    """Turn the camera once around the selected object, in a scene of its own; yours is not touched"""
+    """Turn the camera once around the selected object in a separate scene; yours is not changed"""
 
     bl_idname = "tetraview.orbit_preview"
     bl_label = "Orbit Preview"

@@ -1,4 +1,4 @@
-"""Orbit preview before there is a mesh: one turn around the field that the engine sees in the four views."""
+"""Orbit preview before the mesh is made: one turn around the field that the engine sees in the four views."""
 
 import dataclasses
 import json
@@ -54,7 +54,7 @@ class OrbitFieldTask(StripTask):
 
     def finish(self, context):
         if self._orbit is None:
-            raise EngineStoppedError("The engine ended without an orbit: copy the report and send it to us.")
+            raise EngineStoppedError("The engine stopped without an orbit: copy the report and send it to us.")
         strip = self.scene(context).tetraview.strip
         if strip.folder != self._folder:
             return "The views have changed meanwhile: turn the new ones."
@@ -65,7 +65,7 @@ class OrbitFieldTask(StripTask):
 
 
 class TETRAVIEW_OT_orbit_views(StripOperator, bpy.types.Operator):
-    """Look at the object from all around before there is a mesh"""
+    """Preview the object from all sides before the mesh is made"""
 
     bl_idname = "tetraview.orbit_views"
     bl_label = "Orbit Preview"
@@ -87,7 +87,7 @@ class HasOrbit:
 
 
 class TETRAVIEW_OT_play_orbit(HasOrbit, bpy.types.Operator):
-    """Play the turn, or stop it"""
+    """Play or stop the orbit preview"""
 
     bl_idname = "tetraview.play_orbit"
     bl_label = "Play"

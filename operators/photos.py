@@ -59,13 +59,13 @@ class TETRAVIEW_OT_choose_photos(bpy.types.Operator):
             setattr(context.scene.tetraview, name, path)
         left_over = len(paths) - len(assigned)
         if left_over:
-            self.report({"WARNING"}, f"{left_over} of {len(paths)} photos could not be told by name: choose their sides by hand.")
+            self.report({"WARNING"}, f"{left_over} of {len(paths)} photos have no side in their name: choose it by hand.")
         redraw(context)
         return {"FINISHED"}
 
 
 class TETRAVIEW_OT_clear_photo(bpy.types.Operator):
-    """Take this photo away"""
+    """Remove this photo"""
 
     bl_idname = "tetraview.clear_photo"
     bl_label = "Clear Photo"
@@ -79,7 +79,7 @@ class TETRAVIEW_OT_clear_photo(bpy.types.Operator):
 
 
 class TETRAVIEW_OT_swap(bpy.types.Operator):
-    """Exchange the photos of two sides"""
+    """Swap the photos of two sides"""
 
     bl_idname = "tetraview.swap"
     bl_label = "Swap Photos"

@@ -32,7 +32,7 @@ def read_now(paths) -> None:
 
 
 def count() -> int:
-    """How many pictures are in memory."""
+    """Number of pictures in memory."""
     return sum(len(generation) for generation in _generations)
 
 

@@ -1,4 +1,4 @@
-"""Plays the frames of an orbit preview in the panel: a timer that turns the page, and stops when nobody looks."""
+"""Play the frames of an orbit preview in the panel, by a timer that stops when the panel is no longer drawn."""
 
 import time
 
@@ -30,7 +30,7 @@ def play(frames) -> None:
 
 
 def stop() -> None:
-    """Stand still."""
+    """Stop."""
     if is_playing():
         bpy.app.timers.unregister(advance)
 

@@ -8,7 +8,7 @@ from .views import random_seed
 
 
 class TETRAVIEW_OT_use_prompt(bpy.types.Operator):
-    """Take this prompt"""
+    """Use this prompt"""
 
     bl_idname = "tetraview.use_prompt"
     bl_label = "Use Prompt"
@@ -26,7 +26,7 @@ class TETRAVIEW_OT_use_prompt(bpy.types.Operator):
 
 
 class TETRAVIEW_OT_forget_prompts(bpy.types.Operator):
-    """Empty the list of earlier prompts"""
+    """Clear the list of earlier prompts"""
 
     bl_idname = "tetraview.forget_prompts"
     bl_label = "Forget All"
@@ -38,7 +38,7 @@ class TETRAVIEW_OT_forget_prompts(bpy.types.Operator):
 
 
 class TETRAVIEW_OT_dice(bpy.types.Operator):
-    """Throw the dice: a new seed, and with it other views from the same prompt"""
+    """Pick a new random seed: other views from the same prompt"""
 
     bl_idname = "tetraview.dice"
     bl_label = "New Seed"

@@ -1,4 +1,4 @@
-"""What the artist sets: `Scene.tetraview`. Saved with the .blend, and it follows undo.
+"""The artist's settings, `Scene.tetraview`. Saved with the .blend, and it follows undo.
 
 Panels take everything they need of this package from here; the strip is in `strip.py`, the state of a job in `status.py`.
 """
@@ -98,7 +98,7 @@ def _photo_chosen(settings, view: str) -> None:
 
 
 class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
-    """What to make, and how: one per scene. The properties of a request's fields are added below the class."""
+    """Settings of a request, one per scene. The properties of a request's fields are added below the class."""
 
     source: EnumProperty(
         name="Source",
@@ -156,11 +156,11 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         adopt_values(self, request)
 
     def views_key(self) -> str:
-        """What the views depend on. The same as the strip's: the strip stands for these settings."""
+        """The key of the views; equal to the strip's if the strip shows these settings."""
         return GenerateRequest(photos=self.photos(), output_dir="", **values_of(self)).views_key()
 
     def strip_is_current(self) -> bool:
-        """Whether the mesh is made from the strip as it is; else its views that are not locked are made anew first.
+        """Whether the mesh is made from the strip as it is; else the views that are not locked are painted again first.
 
         The photos may have been changed on the disk all the same: `views.photos_stamp` tells.
         """

@@ -1,4 +1,4 @@
-"""What an object knows about its making: the request, and the four views themselves, kept in the .blend byte for byte."""
+"""The origin of an object: its request and its four views, kept in the .blend byte for byte."""
 
 import dataclasses
 import os
@@ -39,7 +39,7 @@ def stored_views(obj) -> dict[str, bytes]:
 
 
 def restored_views(obj) -> str:
-    """A folder with the four views that `obj` was made from: that of its job if it is unchanged, else one written anew.
+    """A folder with the four views that `obj` was made from: that of its job if unchanged, else a new one.
 
     Returns:
         Path, or "" if the views are neither on the object nor on the disk.
@@ -71,7 +71,7 @@ def _read_views(folder: str) -> dict[str, bytes]:
 
 
 def runnable_again(obj) -> GenerateRequest:
-    """The request that makes `obj` once more, from the very views it was made from; no folder yet.
+    """The request that makes `obj` again from the same views; it has no folder yet.
 
     Raises:
         InvalidRequestError: Its views are gone, and the photos too.

@@ -13,7 +13,7 @@ from ..engine.client import EngineProcess, find_engine_python
 from ..engine.errors import EngineError
 
 STATUS_LIFETIME_S = 2.0
-"""How long `engine_problem` trusts its last look at the disk: panels ask at every redraw."""
+"""Seconds for which `engine_problem` trusts its last look at the disk: panels ask at every redraw."""
 
 
 class _State:

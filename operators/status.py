@@ -1,4 +1,4 @@
-"""What the panel shows of the job that runs, or of the last one: `WindowManager.tetraview`. Neither saved nor undone."""
+"""State of the running or last job for the panel, `WindowManager.tetraview`. Neither saved nor undone."""
 
 import json
 
@@ -40,7 +40,7 @@ class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
         self.note = ""
 
     def clear_error(self) -> None:
-        """Take away the error box."""
+        """Clear the error box."""
         self.error = self.error_fix = ""
 
     def show_painting(self, paths, step: int, steps: int) -> None:

@@ -52,7 +52,7 @@ class TETRAVIEW_PG_strip(bpy.types.PropertyGroup):
         self.warnings, self.orbit = "\n".join(warnings), ""
 
     def clear(self) -> None:
-        """No strip, and nothing that belongs to one."""
+        """Clear the strip and everything that belongs to it."""
         self.show("", "", "")
         self.variations = ""
         for name in VIEW_NAMES:

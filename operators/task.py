@@ -19,7 +19,7 @@ UNEXPECTED = "Something unexpected happened ({}): copy the report and send it to
 
 
 class Task:
-    """What a run does. A job is anything with `poll`, `run`, `cancel` and `done` as `engine.client.Job` has them."""
+    """A task of a run. A job is anything with `poll`, `run`, `cancel` and `done` as `engine.client.Job` has them."""
 
     kind = ""
     title = ""
@@ -44,7 +44,7 @@ class TaskRun:
     """A task from its start to its end, whatever that end is. One at a time.
 
     Args:
-        task: What to do.
+        task: The task to run.
     """
 
     def __init__(self, task: Task) -> None:

@@ -73,7 +73,7 @@ class VariationsTask(StripTask):
     """Other versions of the views that are not locked. Those that are done stay when the rest is cancelled or fails.
 
     Args:
-        count: How many.
+        count: Number of variations.
     """
 
     kind = "VARIATIONS"
@@ -87,7 +87,7 @@ class VariationsTask(StripTask):
         request = unlocked_request(context, settings)
         request.check()
         if not request.painted:
-            raise InvalidRequestError("There is nothing to vary: unlock a view, or take a photo away, so that it is painted.")
+            raise InvalidRequestError("There is nothing to vary: unlock a view, or remove a photo, so that it is painted.")
         self.watch(context)
         self._seeds = [random_seed() for _ in range(self._count)]
         label = f"{object_name(settings)} variation"

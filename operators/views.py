@@ -20,7 +20,7 @@ HIDDEN = {"HIDDEN", "SKIP_SAVE"}
 
 
 def random_seed() -> int:
-    """A seed nobody has used."""
+    """A seed that has not been used."""
     return random.SystemRandom().randrange(SEED_LIMIT)
 
 
@@ -30,7 +30,7 @@ def photos_stamp(photos) -> str:
 
 
 def object_name(settings) -> str:
-    """What to call the object: the artist's name for it, else from the photos' names, else from the prompt."""
+    """The object's name: the artist's own, else from the photos' names, else from the prompt."""
     name = settings.object_name.strip() or (name_from_photos(settings.photos()) if settings.photos() else "Object")
     return name if name != "Object" else name_from_prompt(settings.prompt)
 
@@ -44,7 +44,7 @@ def strip_is_usable(settings) -> bool:
 
 
 def unlocked_request(context, settings) -> GenerateRequest:
-    """The request that makes every view anew but for the locked ones of the strip; no folder yet."""
+    """The request that makes all views again except the locked ones of the strip; it has no folder yet."""
     request, strip = settings.request(context, ""), settings.strip
     locked = strip.locked() if strip.is_whole() else ()
     if not locked:
@@ -116,7 +116,7 @@ class StripTask(Task):
 
     def finish(self, context):
         if not self._shown:
-            raise EngineStoppedError("The engine ended without views: copy the report and send it to us.")
+            raise EngineStoppedError("The engine stopped without views: copy the report and send it to us.")
         count = len(self.scene(context).tetraview.strip.warnings.splitlines())
         return "The views are ready." if not count else f"The views are ready, with {count} warning{'s' if count > 1 else ''}."
 
@@ -134,7 +134,7 @@ class PaintTask(StripTask):
     def begin(self, context):
         settings = context.scene.tetraview
         if settings.strip.is_whole() and len(settings.strip.locked()) == len(VIEW_NAMES):
-            raise InvalidRequestError("All four views are locked: unlock those to paint.")
+            raise InvalidRequestError("All four views are locked: unlock the views to paint.")
         if self._seed is not None:
             settings.seed = self._seed
         self.watch(context)
@@ -201,7 +201,7 @@ class TETRAVIEW_OT_paint_views(TaskOperator, bpy.types.Operator):
 
 
 class TETRAVIEW_OT_reroll_views(StripOperator, bpy.types.Operator):
-    """Paint the views that are not locked once more, with a new seed"""
+    """Paint the views that are not locked again, with a new seed"""
 
     bl_idname = "tetraview.reroll_views"
     bl_label = "Re-roll All"
@@ -212,7 +212,7 @@ class TETRAVIEW_OT_reroll_views(StripOperator, bpy.types.Operator):
 
 
 class TETRAVIEW_OT_reroll_view(StripOperator, bpy.types.Operator):
-    """Paint this view once more, so that it fits the other three; they stay as they are"""
+    """Paint this view again to match the other three, which stay as they are"""
 
     bl_idname = "tetraview.reroll_view"
     bl_label = "Re-roll View"

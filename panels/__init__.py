@@ -1,4 +1,4 @@
-"""What the artist sees: the sidebar tab and the add-on's preferences. Nothing here does anything by itself."""
+"""The user interface: the sidebar tab and the add-on's preferences. Panels only draw."""
 
 
 def _classes():

@@ -1,4 +1,4 @@
-"""What every part of the panel may need: the running job, and the last error."""
+"""Parts shared by the panels: the running job, and the last error."""
 
 from .text import draw_wrapped, duration
 
@@ -7,7 +7,7 @@ FIXES = {
     "preferences.system": ("tetraview.open_preferences", "Open System Preferences", "PREFERENCES", {"page": "SYSTEM"}),
     "tetraview.install_engine": ("tetraview.install_engine", "Install Engine", "IMPORT", {}),
 }
-"""What an error's `fix` looks like as a button: operator, text, icon, properties."""
+"""The button of each error's `fix`: operator, text, icon, properties."""
 
 JOB_NAMES = {
     "VIEWS": "Painting the views",
@@ -34,7 +34,7 @@ def draw_job(layout, context) -> None:
 
 
 def draw_error(layout, context) -> None:
-    """The last error in a box with the button that mends it."""
+    """The last error in a box with the button that fixes it."""
     status = context.window_manager.tetraview
     if not status.error:
         return

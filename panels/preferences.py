@@ -13,7 +13,7 @@ class TETRAVIEW_AP_preferences(bpy.types.AddonPreferences):
 
     device: EnumProperty(
         name="Device",
-        description="What the engine computes with",
+        description="Hardware that the engine runs on",
         items=DEVICE_ITEMS,
     )
     variant: EnumProperty(

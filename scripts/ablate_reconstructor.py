@@ -1,4 +1,4 @@
-"""What matters in the reconstructor's training: short runs that differ in one thing each, measured alike.
+"""Ablate the reconstructor's training: short runs that differ in one setting each, measured alike.
 
     .venv/bin/python scripts/ablate_reconstructor.py --cache OUT/views --out out/ablations [--steps 300] [--only NAME ...]
 

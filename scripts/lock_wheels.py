@@ -88,7 +88,7 @@ VARIANTS: dict[str, tuple[Target, ...]] = {
 
 
 def engine_requirements(variant: str) -> list[str]:
-    """What the artist's path imports, from pyproject.toml, with torch pinned and CuPy added for CUDA."""
+    """The engine's requirements from pyproject.toml, with torch pinned and CuPy added for CUDA."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = [Requirement(line) for line in project["dependencies"]]
     kept = [str(line) for line in names if line.name not in {"torch", *NOT_ON_THE_ARTISTS_PATH}]

@@ -1,4 +1,4 @@
-"""The engine's private Python environment: what an installation would cost, whether one is there, removing it, reporting on it.
+"""The engine's private Python environment: plan an installation, check it, remove it, report on it.
 
 `<home>/environment/` exists only when complete: `installer.py` builds it beside that place, checks that the engine's packages
 import, writes the marker last and moves the folder there. Standard library only.
@@ -40,7 +40,7 @@ class InstallError(EngineError):
 
 @dataclass(frozen=True)
 class InstallPlan:
-    """What *Install engine* is about to do: shown before it asks for consent.
+    """The plan of an installation, shown before *Install engine* asks for consent.
 
     Attributes:
         variant: "cpu", "cuda" or "mps".
@@ -77,7 +77,7 @@ class EngineStatus:
         state: "missing", "installed", "outdated" (made from another lock file: works, but is not the tested one) or "broken".
         message: One sentence for the preferences.
         python: The environment's Python if it is there.
-        variant: What it was made for.
+        variant: The hardware it was made for.
     """
 
     state: str
@@ -111,13 +111,13 @@ def target_name(python_version: tuple[int, int]) -> str:
 def plan(
     variant: str, home: Path, *, python_version: tuple[int, int] | None = None, lock_folder: Path = LOCK_FOLDER
 ) -> InstallPlan:
-    """What an installation would download and where to, without doing any of it.
+    """Plan an installation, its downloads and its folder, without starting it.
 
     Args:
         variant: "auto", or a name of `VARIANTS`. "auto" takes the CPU build where the machine's own is not offered.
         home: The add-on's data folder.
         python_version: Version of the Python that will make the environment; None for this one's.
-        lock_folder: Where the lock files are.
+        lock_folder: Folder of the lock files.
 
     Raises:
         InstallError: No build fits this platform and Python.
@@ -190,7 +190,7 @@ def status(home: Path, *, lock_folder: Path = LOCK_FOLDER) -> EngineStatus:
         variant, lock_sha256 = str(marker["variant"]), marker["lock_sha256"]
         current = hashlib.sha256((lock_folder / f"requirements-{variant}.txt").read_bytes()).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
-        return EngineStatus("broken", "The engine's folder is damaged: press Install engine to make it anew.")
+        return EngineStatus("broken", "The engine's folder is damaged: press Install engine to create it again.")
     if not python.is_file():  # also when the Blender that lent its Python is gone
         return EngineStatus(
             "broken", "The engine's Python is gone, perhaps with an older Blender: install the engine again.", None, variant

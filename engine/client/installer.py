@@ -1,7 +1,7 @@
-"""Making the engine's private environment: pip in a child process, with true progress, cancel and resume.
+"""Make the engine's private environment: pip in a child process, with true progress, cancel and resume.
 
-The folder is built as `<home>/environment.partial`; a working environment stays in use until the new one is complete. What pip
-has downloaded stays in `<home>/pip-cache` until then, so that an interrupted installation goes on where it was.
+The folder is built as `<home>/environment.partial`; a working environment stays in use until the new one is complete. pip's
+downloads stay in `<home>/pip-cache` until then, so that an interrupted installation resumes where it stopped.
 Standard library only.
 """
 
@@ -50,7 +50,7 @@ for module in wanted["imports"]:
 
 @dataclass(frozen=True)
 class InstallProgress:
-    """How far the installation is.
+    """Progress of the installation.
 
     Attributes:
         stage: "prepare", "download", "install" or "check".
@@ -216,7 +216,7 @@ class _Runner:
                     line = lines.get(timeout=self._wait_s) if self._wait_s > 0 else lines.get_nowait()
                 except queue.Empty:
                     if time.monotonic() - heard > SILENCE_S:
-                        raise InstallError(f"No sign of life for {SILENCE_S / 60:.0f} minutes: try again.") from None
+                        raise InstallError(f"The installer was silent for {SILENCE_S / 60:.0f} minutes: try again.") from None
                     yield ""
                     continue
                 heard = time.monotonic()
@@ -297,7 +297,7 @@ class _Watch:
         self._bytes_now = 0
 
     def progress(self, *, finished: bool = False) -> InstallProgress:
-        """Where the installation is now."""
+        """The current progress of the installation."""
         total = len(self._plan.packages)
         bytes_done = min(self._bytes_before + self._bytes_now, self._plan.download_bytes)
         installed = min(total, sum(1 for _ in _site_packages(self._partial).glob("*.dist-info")))

@@ -1,4 +1,4 @@
-"""Which Python runs the engine."""
+"""Find the Python that runs the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PYTHON_VARIABLE = "TETRAVIEW_ENGINE_PYTHON"
 
 
 def environment_python(home: Path) -> Path:
-    """Where *Install engine* puts the private environment's Python; it need not exist."""
+    """Path of the private environment's Python, as *Install engine* places it; it need not exist."""
     environment = home / "environment"
     return environment / "Scripts" / "python.exe" if sys.platform == "win32" else environment / "bin" / "python"
 

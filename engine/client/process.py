@@ -1,6 +1,6 @@
-"""The engine's child process, seen from Blender: started, spoken to, watched, stopped.
+"""Start, talk to, watch and stop the engine's child process, from Blender.
 
-Nothing here blocks, but `close`. Threads of this module only read the child's lines into queues; none touches `bpy`.
+Only `close` blocks. Threads of this module only read the child's lines into queues; none touches `bpy`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class EngineProcess:
         """Start a job, and the child first if it does not run. Jobs run one after the other, in the order of submission.
 
         Args:
-            request: What to make.
+            request: The request.
             stop_after: Name of the phase to stop after ("photos" gives the framed views only); None for the whole job.
 
         Raises:
@@ -217,7 +217,7 @@ class EngineProcess:
                 try:
                     self._receive(protocol.decode(line, "message"), child)
                 except (protocol.ProtocolError, ValueError, TypeError, KeyError) as error:
-                    text = f"The engine sent a message that makes no sense ({error}): install the engine again."
+                    text = f"The engine sent an invalid message ({error}): install the engine again."
                     self._end_all(EngineStoppedError(text, fix=INSTALL_OPERATOR))
                     child.kill()
         try:
@@ -267,7 +267,7 @@ class EngineProcess:
 
 
 class _Silence:
-    """How long the child has been silent, counted in time during which somebody polled.
+    """Seconds that the child has been silent, counting only time in which somebody polled.
 
     So a computer that slept, or a Blender that was busy, does not count as a silent child.
     """

@@ -91,7 +91,7 @@ def _devices(lines: list[str]) -> None:
 
 
 def _kernels(lines: list[str], usable: Sequence[str]) -> None:
-    """Which kernels run compiled. On an NVIDIA GPU each is compiled and loaded now, unless that was done before."""
+    """List the kernels that run compiled. On an NVIDIA GPU, compile and load each now if that was not done before."""
     import torch
 
     from ...kernels import loader, programs

@@ -11,7 +11,7 @@ from .running import run_request
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `generate`."""
     what = parser.add_argument_group("object")
-    what.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help='what it is, such as "a red armchair"')
+    what.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help='what the object is, such as "a red armchair"')
     add_photo_options(what)
     add_strip_options(parser)
     add_painting_options(parser)

@@ -1,4 +1,4 @@
-"""What `generate` and `reconstruct` have in common: their options, and the request these ask for.
+"""Options that `generate` and `reconstruct` share, and the request built from them.
 
 The options of most fields follow from the fields' descriptions; written by hand are those that set several fields, or none.
 """
@@ -33,23 +33,23 @@ def add_field_options(group: argparse._ArgumentGroup, name: str, request_type: t
 
 
 def add_strip_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
-    """Where the four views come from, if they are there already, and what is changed in them."""
+    """Options for starting from existing views and editing them."""
     add_field_options(parser.add_argument_group("views of an earlier run"), "strip", request_type)
 
 
 def add_painting_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
-    """How the views that no photo shows are painted."""
+    """Options for painting the views without a photo."""
     add_field_options(parser.add_argument_group("painting"), "painting", request_type)
 
 
 def add_result_options(parser: argparse.ArgumentParser, request_type: type = GenerateRequest) -> None:
-    """What is made, where, and on which device."""
+    """Options for the result, its folder and the device."""
     result = parser.add_argument_group("result")
     result.add_argument(
         "-o", "--output", metavar="DIR",
         help="receives asset.glb, views/*.png, request.json, timings.json (default: a new job in the engine's home)",
     )  # fmt: skip
-    result.add_argument("--orbit", action="store_true", help="also orbit.gif and orbit.webp, rendered before there is a mesh")
+    result.add_argument("--orbit", action="store_true", help="also write orbit.gif and orbit.webp, before the mesh is made")
     result.add_argument(
         "--orbit-frames", type=int, default=ORBIT_FRAMES, metavar="N", help=f"frames of these (default {ORBIT_FRAMES})"
     )
@@ -132,7 +132,7 @@ def _flag(field: RequestField) -> str:
 
 
 def _conversion(field: RequestField) -> dict[str, Any]:
-    """How `argparse` turns the option's text into the field's value."""
+    """The `argparse` conversion from the option's text to the field's value."""
     description, kind = field.description, plain_type(field.type)
     if kind is bool:
         return {"action": "store_false" if field.default else "store_true"}

@@ -120,7 +120,7 @@ def render_volumetric(
     try:
         request = GenerateRequest.from_json(job.request.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
-        raise EngineError(f"{source} is no folder of a job: its request.json cannot be read.") from error
+        raise EngineError(f"{source} is not a job folder: its request.json cannot be read.") from error
     use_all_cores()
     folder = Path(model or request.model or STARTER_MODEL)
     loaded = ModelCache().get(folder, choose_device(device).name)
@@ -139,4 +139,4 @@ def _colour(name: str) -> tuple[int, int, int] | None:
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError as error:
-        raise InvalidRequestError(f'{name!r} is no colour: use a name, "#rrggbb" or "none".') from error
+        raise InvalidRequestError(f'{name!r} is not a colour: use a name, "#rrggbb" or "none".') from error

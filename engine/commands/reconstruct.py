@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "photos", nargs="*", metavar="PHOTO", help="front, right, back and left; or the front alone; or a folder with these"
     )
     add_photo_options(photos)
-    photos.add_argument("--prompt", default="", metavar="TEXT", help="what the object is; helps to paint what no photo shows")
+    photos.add_argument("--prompt", default="", metavar="TEXT", help="what the object is; guides the painting of missing views")
     add_strip_options(parser)
     add_painting_options(parser)
     add_result_options(parser)

@@ -1,4 +1,4 @@
-"""Light for training inputs: photos are lit, the truth they should lead to is not."""
+"""Light for training inputs: photos are lit, the target albedo is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Light:
         ambient: Strength of the surround; 1 alone gives the albedo.
         diffuse: Strength of the lamp where it falls at right angles.
         colour: Linear RGB tint of the lamp.
-        shadows: Whether the object throws its shadow on itself.
+        shadows: Whether the object casts shadows on itself.
     """
 
     direction: npt.ArrayLike
@@ -32,7 +32,7 @@ class Light:
     shadows: bool = True
 
     def factors(self, view: int, points: FloatArray, normals: FloatArray, mesh: EmbreeMesh) -> FloatArray:
-        """What to multiply linear albedo by, float32 [N, 3], at points [N, 3] with unit normals [N, 3] towards the viewer."""
+        """Factors of linear albedo, float32 [N, 3], at points [N, 3] with unit normals [N, 3] towards the viewer."""
         towards = np.asarray(self.direction, np.float32).reshape(-1, 3)
         towards = towards[view if len(towards) > 1 else 0]
         towards = towards / np.linalg.norm(towards)

@@ -1,4 +1,4 @@
-"""Solid textures: colour variation that hangs on a point's place, so that it is the same in every view.
+"""Solid textures: colour variation as a function of position, so that it is the same in every view.
 
 Game assets have flat colours; real things have grain, stains, stripes and faded places. Painting these over the training objects
 makes them look more like scans. Perlin 1985, An Image Synthesizer: texture as a function of space.

@@ -1,7 +1,7 @@
-"""Points on an object's visible surface, with normals and the free way on both sides: direct supervision of a signed distance.
+"""Points on an object's visible surface, with normals and free distances on both sides: direct supervision of a signed distance.
 
-Objects of the data set have no consistent winding and may hold inner faces. What rays from outside hit is certainly surface, and
-the side that they come from is certainly outside.
+Objects of the data set have no consistent winding and may hold inner faces. A point that rays from outside hit is
+certainly surface, and the side that they come from is certainly outside.
 """
 
 from __future__ import annotations

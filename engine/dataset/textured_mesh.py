@@ -22,8 +22,8 @@ class TexturedMesh:
         faces: int32 [F, 3]; winding as in the source, not always consistent.
         uvs: float32 [V, 2], one per vertex, origin bottom-left (image row 0 is v = 1), within 0..1.
         texture: uint8 [h, w, 3], sRGB.
-        nearest: Whether the texture is a palette of flat colours, to be sampled without interpolation.
-        meta: What the source says of the object (name, licence, source, scan, ...).
+        nearest: Whether the texture is a palette of flat colours, sampled without interpolation.
+        meta: Metadata from the source (name, licence, source, scan, ...).
     """
 
     id: str

@@ -191,7 +191,7 @@ def busy_photo(
         uint8 [H, W, 3], and where the subject is, bool [H, W].
 
     Raises:
-        ValueError: There is no such kind, or a crowd of nobody.
+        ValueError: There is no such kind, or a crowd without other objects.
     """
     height, width = size
     if kind == PLAIN:
@@ -199,7 +199,7 @@ def busy_photo(
         scene = np.full((height, width, 3), _colour(rng, 0.3, 0.95), np.float32) * fall
     elif kind == CROWD:
         if not others:
-            raise ValueError("a crowd needs others")
+            raise ValueError("a crowd needs other objects")
         scene = np.full((height, width, 3), _colour(rng, 0.4, 0.9), np.float32)
         scene[int(height * 0.7) :] = _colour(rng, 0.2, 0.8)
         for column, other in enumerate(others):

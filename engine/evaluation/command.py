@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--assets", metavar="DIR", help="keep every job (views, mesh, GLB) in this folder")
     add("--gallery", metavar="FILE", help="also write a PNG of inputs and results, evenly spread over the objects")
     add("--hard", nargs="*", metavar="KIND",
-        help="show spoiled photos instead (no transparency): backgrounds, noise, JPEG, colour casts, wrong elevation, hand-held; "
+        help="show degraded photos (no transparency): backgrounds, noise, JPEG, colour casts, wrong elevation, hand-held; "
         "12 scans unless --limit or --ids say otherwise; name kinds to leave out the others")  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def _read(path: str | Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): get it again.") from error
+        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): download it again.") from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"{path} holds no weights by name.")
     return state
@@ -136,7 +136,7 @@ def _copy(targets: Mapping[str, nn.Parameter], state: Mapping[str, Tensor], path
 
 
 def _candidates(file: str, folder: str | Path | None) -> list[Path]:
-    """Where a file of weights may lie: the given folder, TETRAVIEW_LPIPS, torch's cache, the authors' package."""
+    """Paths where a file of weights may be: the given folder, TETRAVIEW_LPIPS, torch's cache, the authors' package."""
     places = [Path(place) for place in (folder, os.environ.get("TETRAVIEW_LPIPS")) if place]
     places.append(Path(torch.hub.get_dir()) / "checkpoints")
     package = importlib.util.find_spec("lpips")
@@ -165,7 +165,7 @@ def find_lpips(net: str = "alex", folder: str | Path | None = None) -> LpipsSour
 
     Args:
         net: "alex" or "vgg".
-        folder: Where to look first.
+        folder: The first folder to search.
 
     Raises:
         WeightsError: A file is there but damaged, or of another network.

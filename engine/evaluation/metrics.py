@@ -1,4 +1,4 @@
-"""Numbers for how near a picture or a surface is to the truth; numpy and scipy only."""
+"""Metrics of pictures and surfaces against the truth; numpy and scipy only."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ssim(image: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> fl
 
 @dataclass(frozen=True)
 class SurfaceScore:
-    """How near two surfaces are, in units of the truth's bounding sphere's radius.
+    """Distances between two surfaces, in units of the radius of the truth's bounding sphere.
 
     Attributes:
         chamfer: Mean of the two mean distances (not squared) from each surface's samples to the other's nearest.

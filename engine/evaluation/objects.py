@@ -1,4 +1,4 @@
-"""Which objects are measured: those of packs and of folders of model files, or a fair sample of them."""
+"""Choose the objects to measure: all of some packs and folders of model files, or a fair sample."""
 
 from __future__ import annotations
 

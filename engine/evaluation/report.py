@@ -1,4 +1,4 @@
-"""From the records of objects to means, tables and the report."""
+"""Turn the records of objects into means, tables and the report."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class RecordLog:
 
     Args:
         path: The file; its first line states the run's settings.
-        settings: If an earlier file's are others, it is set aside as `<name>.old` and the run starts anew.
+        settings: If those of an earlier file differ, it is renamed to `<name>.old` and the run starts again.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:

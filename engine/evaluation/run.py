@@ -20,9 +20,7 @@ from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
-from ..job import generate as pipeline
-from ..job.photos_phase import frame_views
-from ..job.views_phase import paint_views
+from ..job.run import Run
 from ..models.loading import ModelCache
 from ..types import VIEW_NAMES, GenerateRequest
 from .gallery import gallery_tile
@@ -35,12 +33,12 @@ from .sheet import object_strip
 logger = logging.getLogger(__name__)
 
 KEPT_META = ("id", "name", "caption", "source", "scan", "licence", "author")
-"""What a record repeats of what the source says of the object."""
+"""Fields of an object's metadata that a record repeats."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is the same for all objects of a run.
+    """Settings shared by all objects of a run.
 
     Attributes:
         models: Keeps the models in memory.
@@ -103,7 +101,7 @@ def tile_path(setup: Evaluation, key: str) -> Path:
 def reconstruct(
     setup: Evaluation, views: dict[str, npt.NDArray[np.uint8]], folder: Path, clock: Stopwatch
 ) -> tuple[Mapping[str, npt.NDArray[np.uint8]], Any, TexturedMesh | EngineError]:
-    """Run the engine's own steps from framed views, as `pipeline.generate` does.
+    """Run the engine's own steps from framed views, as `job.generate` does.
 
     Returns:
         views: The four views it went on from, those that were not shown painted.
@@ -118,6 +116,7 @@ def reconstruct(
     request = GenerateRequest(
         photos={}, output_dir=str(folder), views_dir=str(views_dir), poly_budget=setup.poly_budget, texture_px=setup.texture_px,
         elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed, steps=setup.steps,
+        generator=str(setup.generator_folder),
         repaint=tuple(name for name in VIEW_NAMES if name not in setup.known),
     )  # fmt: skip
     return run_steps(setup, request, clock)
@@ -131,33 +130,20 @@ def run_steps(
     Raises:
         EngineError: The views cannot be had, so that there is no field either.
     """
-    job = pipeline.begin_job(request)
-    with clock.part("photos"):
-        framed = frame_views(request, job, _ignore, pipeline.explainer(setup.models, setup.model_folder, setup.device))
-    request = pipeline.at_found_elevation(request, job, framed)
-    if request.painted:
-        with clock.part("views"):
-            framed = paint_views(request, job, framed, setup.models, setup.generator_folder, setup.device, _ignore).views
-    shown = framed.images
-    with clock.part("planes"):
-        field_of_object, _ = pipeline.encode_views(request, job, shown, setup.models, setup.model_folder, setup.device, _ignore)
+    run = Run(request, setup.models, setup.device)
+    for phase in request.phases[: request.phases.index("planes") + 1]:
+        with clock.part(phase):
+            run.step(phase)(_ignore)
     try:
-        with clock.part("mesh"):
-            verts, faces = pipeline.extract(job, field_of_object, _ignore)
-        with clock.part("simplify"):
-            verts, faces = pipeline.simplify_mesh(verts, faces, setup.poly_budget)
-        with clock.part("unwrap"):
-            atlas = pipeline.unwrap_mesh(job, verts, faces, setup.texture_px)
-        with clock.part("texture"):
-            albedo = pipeline.bake_texture(request, job, field_of_object, atlas, shown, _ignore)
-        with clock.part("asset"):
-            pipeline.write_asset(job, atlas, albedo)
-        return shown, field_of_object, read_asset(job.glb)
+        for phase in request.phases[request.phases.index("planes") + 1 :]:
+            with clock.part(phase):
+                run.step(phase)(_ignore)
+        return run.views, run.field, read_asset(run.job.glb)
     except EngineError as error:
-        return shown, field_of_object, error
+        return run.views, run.field, error
     except Exception as error:
         logger.exception("a step failed")
-        return shown, field_of_object, EngineError(f"{type(error).__name__}: {error}")
+        return run.views, run.field, EngineError(f"{type(error).__name__}: {error}")
 
 
 def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str, Any]:
@@ -225,7 +211,7 @@ def _save_pictures(
 
 
 def _ignore(share: float, message: str = "", event: object = None) -> None:
-    """Progress of a step that nobody watches."""
+    """Ignore the progress of a step."""
 
 
 @contextmanager

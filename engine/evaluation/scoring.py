@@ -1,9 +1,9 @@
-"""The protocol: what the engine is shown of an object, and how what it makes is measured.
+"""The protocol: the views of an object shown to the engine, and the measurement of its result.
 
 Inputs are the four views of the canonical rig, without light, on a transparent ground, rendered by Embree from the object
 scaled to the unit sphere. The result is measured from 16 other cameras: azimuth 22.5 + 45 k for k = 0..7, elevations 0 and 40,
-same distance and field of view, all composed on white. The mean of an object is that over its 16 views; the mean of a run is
-that over its objects' means.
+same distance and field of view, all composed on white. An object's mean is over its 16 views; a run's mean is over its
+objects' means.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def novel_c2w() -> FloatArray:
 
 
 def input_views(mesh: TexturedMesh, px: int) -> dict[str, npt.NDArray[np.uint8]]:
-    """What the engine is shown: uint8 [px, px, 4] RGBA, straight alpha, keyed by name of the view."""
+    """The views shown to the engine: uint8 [px, px, 4] RGBA, straight alpha, keyed by name of the view."""
     rgba = render_views(mesh, rig_c2w(RIG_ELEVATION_DEG), RIG_FOVY_DEG, px, SUPERSAMPLE).rgba
     return dict(zip(VIEW_NAMES, rgba, strict=True))
 
@@ -107,5 +107,5 @@ def score_surface(mesh: TexturedMesh, truth: TexturedMesh, seed: int) -> dict[st
 
 
 def no_surface() -> Mapping[str, float | None]:
-    """What `score_surface` would say of an object for which there is no mesh."""
+    """The scores of an object without a mesh, with the keys of `score_surface`."""
     return {"chamfer": None, "fscore": 0.0, "precision": 0.0, "recall": 0.0}

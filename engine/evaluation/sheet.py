@@ -1,4 +1,4 @@
-"""The contact sheet: for each object the inputs, and under one another truth, volumetric render and exported mesh."""
+"""The contact sheet: the inputs of each object beside rows of truth, volumetric render and exported mesh."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From a signed distance field to a clean mesh within a budget.
 
-`lattice` and `tables` say where to sample and which triangles follow, `marching_tets` marches, `extract` does so coarse to fine,
-`cleanup` drops what nobody sees, `normals` shades, `simplify` meets the budget. Fields are positive inside; `verts` are float32
+`lattice` and `tables` define the samples and the triangles, `marching_tets` marches, `extract` does so coarse to fine,
+`cleanup` drops invisible parts, `normals` shades, `simplify` meets the budget. Fields are positive inside; `verts` are float32
 [V, 3] in world units, `faces` [F, 3] counter-clockwise seen from outside.
 """

@@ -1,4 +1,4 @@
-"""Measures of a closed mesh, and dropping the parts of it that nobody wants: specks and unseen inner shells."""
+"""Measure closed meshes, and drop unwanted parts: specks and unseen inner shells."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def remove_specks(
         return verts[:0], np.zeros((0, 3), np.int32)
     part_of_face = face_components(faces)
     volumes = np.bincount(part_of_face, _volume_shares(verts, faces))
-    # A part that faces inwards bounds a hole within another part: nobody can see it.
+    # A part that faces inwards bounds a hole within another part and is invisible.
     keep = volumes >= min_volume_share * np.abs(volumes).sum()
     keep[np.argmax(volumes)] = True
     cavities = (volumes < 0).nonzero()[0]

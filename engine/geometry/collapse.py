@@ -1,8 +1,8 @@
-"""Edge collapses on a closed mesh, many at a time, that keep it closed: each is checked before it is made.
+"""Collapse many edges of a closed mesh at a time, each checked to keep the mesh closed.
 
-Slower than `fast_simplification` and surer: a collapse that would pinch the surface (the link condition), turn a face over, or
+Slower and safer than `fast_simplification`: a collapse that would pinch the surface (the link condition), turn a face over, or
 leave a sliver is refused. In each round, the cheapest edge of every neighbourhood collapses; as no two of them share a face,
-all of that is arithmetic on arrays.
+a round is array arithmetic.
 
 Garland and Heckbert 1997, Surface Simplification Using Quadric Error Metrics; Dey et al. 1999, Topology Preserving Edge
 Contraction.
@@ -52,6 +52,7 @@ def collapse_edges(
     n_round = stale = 0
     random = np.random.default_rng(0)
     while len(state.faces) > budget and stale < _STALE_ROUNDS:
+        # 1. Candidates: all edges except those refused lately.
         n_round += 1
         if n_round % _FORGET_ROUNDS == 0 and stale == 0:
             refused = refused[:0]
@@ -65,14 +66,17 @@ def collapse_edges(
         n_cheap = min(len(edges), max(64, min(int(_CHEAP_SHARE * len(edges)), 4 * n_wanted)))
         cheap = np.argpartition(costs, n_cheap - 1)[:n_cheap]
         edges, targets, costs = edges[cheap], targets[cheap], costs[cheap]
+        # 2. Keep edges that share no neighbourhood, so that they can collapse at once.
         chosen = state.independent(edges, random.permutation(n_cheap))
         chosen = chosen[np.argsort(costs[chosen], kind="stable")]
+        # 3. Check each; remember the refused.
         good = np.ones(len(chosen), bool)
         if keep_closed:
             good &= state.keeps_closed(edges[chosen])
         if keep_shape:
             good &= state.keeps_shape(edges[chosen], targets[chosen])
         refused = np.concatenate([refused, edges[chosen[~good]] @ [len(state.verts), 1]])
+        # 4. Collapse the cheapest that passed.
         todo = chosen[good][:n_wanted]
         state.collapse(edges[todo], targets[todo])
         stale = 0 if len(todo) else stale + 1
@@ -90,6 +94,7 @@ class _Mesh:
 
     def __init__(self, verts: FloatArray, faces: IntArray) -> None:
         self.verts, self.faces = verts, faces
+        # Quadric of each face's plane, weighted by area, summed at its corners.
         a, b, c = verts[faces].transpose(1, 0, 2)
         normals = np.cross(b - a, c - a)
         areas = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -114,6 +119,7 @@ class _Mesh:
         # Where planes leave a direction open (flat parts, straight creases), the middle decides.
         pull = 1e-3 * np.trace(matrix, axis1=1, axis2=2) + 1e-30
         matrix = matrix + pull[:, None, None] * np.eye(3)
+        # Minimum of the quadric, at most one edge length from the middle.
         step = _solve_3x3(matrix, -(quadric[:, :3, :3] @ middle[..., None])[..., 0] - vector)
         length = np.linalg.norm(np.diff(self.verts[edges], axis=1)[:, 0], axis=1)
         step *= np.minimum(1, length / np.maximum(np.linalg.norm(step, axis=1), 1e-30))[:, None]
@@ -127,6 +133,7 @@ class _Mesh:
     def independent(self, edges: IntArray, rank: IntArray) -> IntArray:
         """Indices of the edges that rank before all edges at their ends and at their ends' neighbours."""
         last = np.iinfo(np.int64).max
+        # Best rank at each vertex, then among it and its neighbours.
         best = np.full(len(self.verts), last)
         np.minimum.at(best, edges[:, 0], rank)
         np.minimum.at(best, edges[:, 1], rank)
@@ -152,6 +159,7 @@ class _Mesh:
         good = np.ones(len(edges), bool)
         edge_of_vert = np.full(len(self.verts), -1)
         edge_of_vert[edges] = np.arange(len(edges))[:, None]
+        # Faces with one moved corner change shape.
         moved = edge_of_vert[self.faces] >= 0  # [F, 3]
         touched = (moved.sum(1) == 1).nonzero()[0]  # faces that change; those with two moved corners vanish
         edge = edge_of_vert[self.faces[touched]].max(1)

@@ -1,14 +1,20 @@
 """From a signed distance field to a closed mesh: coarse to fine on the A15 lattice.
 
-1. On fine lattices, every second period corner: 1/8 of the resolution. 2. All corners, 1/4, where a surface crosses or may cross.
-3. The centres of such periods. 4. Of the other vertices in such periods, those whose sign is not certain from the corners and
-centres around. 5. The ends of all crossed edges. Corners and centres are vertices of the lattice, so nothing is evaluated in
-vain. "May cross" is a matter of the sdf and its slope nearby, which dilates the region as far as needed.
+The field is evaluated in this order:
 
-Then the refined region grows until it holds every tetrahedron around every crossed edge, which makes each surface that was found
-at all a closed one, the same as from a dense evaluation. All outside the open box [-1, 1]^3 counts as outside.
+1. On fine lattices, every second period corner: 1/8 of the resolution.
+2. All corners, 1/4 of the resolution, where a surface crosses or may cross.
+3. The centres of those periods.
+4. The other vertices of those periods whose sign the corners and centres around them leave uncertain.
+5. The ends of all crossed edges.
 
-That is the CPU's way; where the field lives on a device that runs the marching kernel, `extract_on_device` does all of it there.
+Corners and centres are vertices of the lattice, so no evaluation is wasted. Whether a surface "may cross" follows from the sdf
+and its slope nearby, which dilates the region as far as needed.
+
+The refined region then grows until it holds every tetrahedron around every crossed edge. Each surface that was found is therefore
+closed and equal to that of a dense evaluation. Everything beyond the open box [-1, 1]^3 counts as outside.
+
+This is the CPU path. If the field is on a device that runs the marching kernel, `extract_on_device` extracts it there.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ _BORDER_SDF = -1e-6  # outside, yet so near the surface that a shape which leave
 
 
 class Field(Protocol):
-    """What the extraction needs of a field: no gradients, batched over points, positive inside.
+    """The interface that extraction needs of a field: no gradients, batched over points, positive inside.
 
     It may have an attribute `device`, where it computes; the CPU if it has none.
     """
@@ -85,6 +91,7 @@ def extract_surface(
         there = march_on_device(field, lattice, device, on_progress)
         faces, sdf = there.faces.cpu().numpy(), there.sdf.cpu().numpy()
         return LatticeSurface(lattice.ijk(there.ends.cpu().numpy()), sdf, faces, resolution)
+    # 1. Find the periods that the surface may cross, on a coarse grid.
     samples = _Samples(field, Lattice(resolution))
     tet_periods = samples.lattice.tet_periods()
     if resolution < _MIN_COARSE:  # too few samples for a coarse pass to mean anything
@@ -93,6 +100,7 @@ def extract_surface(
     else:
         active, reach = _coarse_pass(samples, margin, _scaled(on_progress, 0.0, 0.5))
         active |= samples.crossed(samples.known)
+    # 2. Refine them, and the neighbours into which the surface turns out to run.
     refined = np.zeros_like(active)
     while (active & ~refined).any():
         new = (active & ~refined).nonzero()[0]
@@ -102,6 +110,7 @@ def extract_surface(
         samples.evaluate_crossed_edges(refined.nonzero()[0], _scaled(progress, 0.8, 0.95))
         # A period is crossed if it has known vertices on both sides; those not refined yet make the region grow.
         active |= samples.crossed(samples.known)
+    # 3. March through the refined periods only.
     surface = march_lattice(samples.lattice, samples.values, refined.nonzero()[0])
     if on_progress:
         on_progress(1.0)
@@ -109,7 +118,7 @@ def extract_surface(
 
 
 def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float], None] | None) -> tuple[BoolArray, FloatArray]:
-    """Which periods the surface crosses or may cross, from their corners and centres.
+    """Find the periods that the surface crosses or may cross, from their corners and centres.
 
     Returns:
         active: bool [periods of the lattice].
@@ -132,7 +141,7 @@ def _coarse_pass(samples: _Samples, margin: float, on_progress: Callable[[float]
         unknown = ~samples.known.reshape(side, side, side, len(SITES))[..., 0]
         corners[unknown] = _upsampled(coarse, side)[unknown]
 
-    # The centres of the periods that may be crossed, to see which of them really may
+    # The centres of the periods that may be crossed, to see which of them still may
     fine = _without_border(corners, 1)
     slope = _slope(fine) * margin
     may_cross = _may_cross(fine, None, slope)
@@ -213,14 +222,17 @@ class _Samples:
             on_progress: Called with the share done.
         """
         lattice = self.lattice
+        # The vertices of these periods whose value is not known yet.
         wanted = np.zeros(lattice.n_verts, bool)
         base = (len(SITES) * periods).astype(np.int32)
         for step in lattice.vert_steps.astype(np.int32):
             wanted[base + step] = True
         verts = (wanted & ~self.known).nonzero()[0]
         period, site = np.divmod(verts, len(SITES))
+        # Corners and centres (the first two sites) are always evaluated.
         self.evaluate(verts[site < 2], None)
         verts, period, site = verts[site >= 2], period[site >= 2], site[site >= 2]
+        # The others take the mean of the four around them if its sign is certain, and are evaluated if not.
         around = len(SITES) * period + lattice.coarse_steps.T[:, site]  # [4, N]
         near = self.values[around]
         low, high = near.min(0), near.max(0)
@@ -239,6 +251,7 @@ class _Samples:
                 cut = base[inside[base + first] != inside[base + second]]
                 wanted[cut + first] = True
                 wanted[cut + second] = True
+            # Evaluate the interpolated ends; repeat while that changes signs.
             verts = (wanted & ~self.known).nonzero()[0]
             if len(verts) == 0:
                 return
@@ -307,6 +320,7 @@ def _slope(corner_sdf: FloatArray) -> FloatArray:
 
     The sdf need not be a true distance: only its own slopes count.
     """
+    # Sum over the axes of the steepest squared difference along the period's edges.
     squares = np.zeros(tuple(n - 1 for n in corner_sdf.shape), np.float32)
     for axis in range(3):
         steps = np.diff(corner_sdf, axis=axis) ** 2
@@ -327,10 +341,12 @@ def _may_cross(corner_sdf: FloatArray, centre_sdf: FloatArray | None, slope: Flo
     Returns:
         bool [n - 1, n - 1, n - 1].
     """
+    # Least and greatest corner value of each period.
     low, high = corner_sdf, corner_sdf
     for axis in range(3):
         low, high = np.minimum(_lower(low, axis), _upper(low, axis)), np.maximum(_lower(high, axis), _upper(high, axis))
-    farthest = np.sqrt(3) / 2  # of any point from the nearest sample, in periods
+    # A value can fall by the slope times the distance to the nearest sample, in periods.
+    farthest = np.sqrt(3) / 2
     if centre_sdf is not None:
         low, high = np.minimum(low, centre_sdf), np.maximum(high, centre_sdf)
         farthest = np.sqrt(5) / 4

@@ -1,7 +1,7 @@
-"""Extraction where the field lives: on a GPU that runs the marching kernel, no value leaves the device before the mesh does.
+"""Extraction on a GPU that runs the marching kernel: only the finished mesh leaves the device.
 
-Every lattice vertex in the box is evaluated. On a GPU that is faster than going coarse to fine, whose many small steps wait for
-each other, and misses nothing. The CPU's way is in `extract`.
+Every lattice vertex in the box is evaluated. On a GPU this is faster than coarse to fine, whose many small steps wait for each
+other, and it misses nothing. The CPU path is in `extract`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def march_on_device(
     Args:
         field: The field; `field.lattice_sdf` is given coordinates on `device`.
         lattice: The lattice.
-        device: Where to work.
+        device: Device to work on.
         on_progress: Called with the share that is done, 0..1, never falling. It may raise to stop.
         index_dtype: Type of the faces, torch.int32 or torch.int64.
 

@@ -1,8 +1,8 @@
-"""Making a manifold of triangles whose sheets touch: each side of a face is glued to one other side, and to no third.
+"""Make a manifold of triangles whose sheets touch: each side of a face is glued to exactly one other side.
 
-Collapses that nobody checks let sheets of a closed mesh meet in an edge or a vertex. What comes out is still closed in the sense
-that equally many faces run along each edge one way as the other. So sides can be paired off: around an edge of four faces, the
-two that bound one wedge of the solid belong together.
+Unchecked collapses let sheets of a closed mesh meet in an edge or a vertex. The result is still closed in the sense that equally
+many faces run along each edge in both directions. So sides can be paired: around an edge of four faces, the two that bound one
+wedge of the solid belong together.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def merge_short_edges(
     Args:
         verts: float [V, 3].
         faces: int [F, 3], closed.
-        length: Edges below this are merged, world units; so small that nobody sees which way a face of that size looks.
+        length: Edges below this are merged, world units; small enough that the direction of such faces is invisible.
 
     Returns:
         verts, faces: float32 [V', 3] and int32 [F', 3], closed, without such edges.

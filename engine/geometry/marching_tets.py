@@ -25,9 +25,7 @@ _PERIODS_AT_ONCE = 16_384  # bounds the memory of a surface that crosses every p
 
 
 @overload
-def marching_tets(
-    grid_verts: torch.Tensor, tets: torch.Tensor, sdf: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]: ...
+def marching_tets(grid_verts: torch.Tensor, tets: torch.Tensor, sdf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
 @overload
 def marching_tets(grid_verts: FloatArray, tets: IntArray, sdf: FloatArray) -> tuple[FloatArray, IntArray]: ...
 def marching_tets(

@@ -1,8 +1,7 @@
-"""Fewer triangles: a budget met from above, exactly, by a mesh that stays closed.
+"""Simplify a closed mesh to a budget of triangles, and keep it closed.
 
-`fast_simplification` goes most of the way, fast but unchecked. Where sheets then touch, their sides are glued in pairs, which
-makes a manifold of them again, and slivers of solid that came loose are dropped. Checked collapses go the rest, which evens out
-the triangles, too.
+`fast_simplification` does most of the reduction, fast but unchecked. Sheets that then touch are glued in pairs of sides, which
+makes them a manifold again, and loose slivers are dropped. Checked collapses do the rest and even out the triangles.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def simplify(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], bu
 
 
 def _roughly(verts: FloatArray, faces: FaceArray, target: int, shortest: float, closed: bool) -> tuple[FloatArray, FaceArray]:
-    """About `target` triangles by collapses that nobody checks, made a manifold again, without edges below `shortest`."""
+    """About `target` triangles by unchecked collapses, made a manifold again, without edges below `shortest`."""
     if len(faces) > target:
         verts, faces = fast_simplification.simplify(verts, faces, target_count=target, agg=_AGGRESSION)
         verts, faces = glue_sides(verts, faces)

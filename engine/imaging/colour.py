@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
-ArrayT = TypeVar("ArrayT")
+
+
+class Arithmetic(Protocol):
+    """The operators that NumPy arrays and torch tensors share."""
+
+    def __add__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+
+
+ArrayT = TypeVar("ArrayT", bound=Arithmetic)
 """A NumPy array or a torch tensor."""
 
 
@@ -27,7 +37,7 @@ def linear_to_srgb(linear: Floats) -> Floats:
 
 def over_white(colour: ArrayT, alpha: ArrayT) -> ArrayT:
     """Straight colour over white, 0..1; the two broadcast against each other."""
-    mixed: ArrayT = colour * alpha + (1 - alpha)  # type: ignore[operator]
+    mixed: ArrayT = colour * alpha + (1 - alpha)
     return mixed
 
 

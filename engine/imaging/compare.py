@@ -1,4 +1,4 @@
-"""How near an image comes to the truth."""
+"""Compare an image with the truth."""
 
 from __future__ import annotations
 

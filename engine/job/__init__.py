@@ -1,6 +1,6 @@
-"""One request from start to end: what runs it, step by step, and where its files go.
+"""One request from start to end: its steps and its files.
 
 `generate` is the whole path from request to asset. Its first two steps are `photos_phase` (framed views from photos or from an
-earlier run) and `views_phase` (missing views are painted). `progress` runs steps and tells how far they are, `folder` names a
-job's files, `history` remembers how long phases took, `elevation_score` judges a camera elevation.
+earlier run) and `views_phase` (missing views are painted). `progress` runs steps and reports their progress, `folder` names a
+job's files, `history` records the times of phases, `elevation_score` scores a camera elevation.
 """

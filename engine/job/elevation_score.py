@@ -1,4 +1,4 @@
-"""How well a reconstruction explains the views it was made of: a wrong camera leaves views that do not fit one object."""
+"""Score an elevation by rendering the reconstruction again: with wrong cameras, the views do not fit one object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results live: the engine's home, the folder of a job and its files, earlier jobs, disk use.
+"""Locations of results: the engine's home, the folder of a job and its files, earlier jobs, disk use.
 
 Standard library only: Blender's side imports this too. Every file is written beside its place and then renamed, so a file
 that exists is whole.
@@ -155,7 +155,7 @@ def new_job_folder(home: Path, label: str = "", *, now: float | None = None) -> 
 
     Args:
         home: The engine's home.
-        label: A few words to know the job by; letters and digits are kept.
+        label: A few words to recognise the job by; only letters and digits are kept.
         now: Seconds since the epoch; the clock's if None.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))

@@ -1,4 +1,4 @@
-"""How long phases took on this machine in earlier jobs, which is what the time left is estimated from.
+"""Times of the phases in earlier jobs on this machine, used to estimate the time left.
 
 Standard library only.
 """
@@ -30,7 +30,7 @@ class TimingHistory:
         self._path = home / "history.json"
 
     def record(self, setting: Mapping[str, Any], seconds: Mapping[str, float]) -> None:
-        """Remember one job. A home that cannot be written costs the estimate, not the job."""
+        """Record one job. If the home cannot be written, only the estimate is lost."""
         entries = [*self._entries(), {"setting": dict(setting), "seconds": dict(seconds)}][-HISTORY_LENGTH:]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,10 +41,10 @@ class TimingHistory:
     def expected_s(self, setting: Mapping[str, Any], phases: Sequence[str]) -> dict[str, float] | None:
         """Expected seconds of each phase: the median over the earlier jobs that ran it and whose setting is closest to this one.
 
-        Jobs on another device tell nothing. Among the others, those that agree in most entries of `setting` count.
+        Jobs on another device are ignored. Of the others, those that share the most entries of `setting` count.
 
         Args:
-            setting: What the times depend on; must hold "device".
+            setting: The conditions that times depend on; must hold "device".
             phases: Names of the phases asked for.
 
         Returns:

@@ -24,7 +24,6 @@ VIEW_PX = 512
 """Side of a framed view; views that start from an earlier run's keep their size."""
 
 
-
 @dataclass(frozen=True)
 class FramedViews:
     """Views of one object in one frame.

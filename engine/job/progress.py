@@ -1,4 +1,4 @@
-"""Runs the steps of a job one after the other, and turns what they report into progress, a true fraction and an ETA."""
+"""Run the steps of a job in sequence, and turn their reports into progress with a fraction and an ETA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..types import Event, Progress
 
 Result = TypeVar("Result")
 OnProgress = Callable[..., None]
-"""What a step calls while it works, `(share of the step 0..1, message="", event=None)`; it raises `CancelledError` to stop the
+"""Called by a step while it works, `(share of the step 0..1, message="", event=None)`; it raises `CancelledError` to stop the
 step. An event is handed on as it is, after the progress."""
 
 TICK_S = 0.25
@@ -46,11 +46,11 @@ class JobClock:
         self.seconds: dict[str, float] = {}  # of each finished phase
 
     def begin(self, phase: str) -> None:
-        """A phase starts."""
+        """Start a phase."""
         self._phase, self._phase_start, self._share = phase, time.monotonic(), 0.0
 
     def end(self) -> None:
-        """The phase is over."""
+        """End the running phase."""
         self.seconds[self._phase] = time.monotonic() - self._phase_start
         self._share = 1.0
 
@@ -62,7 +62,7 @@ class JobClock:
         """The event to show now.
 
         Args:
-            share: Share of the running phase that is done, if it told; else the time it has taken tells.
+            share: Finished share of the running phase; estimated from its elapsed time if None.
             message: A few words for a person.
         """
         elapsed_s = time.monotonic() - self._phase_start
@@ -77,7 +77,7 @@ class JobClock:
 
 
 def _share_by_time(ratio: float) -> float:
-    """Share of a step that is likely done after `ratio` of its usual time: even at first, never quite 1 if it takes longer."""
+    """Likely finished share of a step after `ratio` of its usual time: linear at first, below 1 if it takes longer."""
     return ratio if ratio < 0.8 else 1 - 0.2 * math.exp(-(ratio - 0.8) / 0.2)
 
 
@@ -87,7 +87,7 @@ class StepRunner:
     Closing the iterator inside a step makes the step's next call of `on_progress` raise, and waits for it.
 
     Args:
-        clock: Is told when steps begin and end.
+        clock: Notified when steps begin and end.
         prepare: Called once in the thread before the first step.
     """
 
@@ -113,7 +113,7 @@ class StepRunner:
 
         Args:
             phase: Its name.
-            message: What it does, for a person; steps may report better words.
+            message: A few words for a person; steps may report better ones.
             step: The work.
 
         Yields:

@@ -1,4 +1,4 @@
-"""The views phase: the four-view generator paints what no photo shows, and previews while it does."""
+"""The views phase: the four-view generator paints the views without a photo, with previews."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 UInt8Array = npt.NDArray[np.uint8]
 
 BLOB_STRENGTH = 0.9
-"""How far from the blobs the painting may go. At 1 it begins from noise alone, and the blobs have no effect."""
+"""Strength of painting from blobs. At 1 it begins from noise alone, and the blobs have no effect."""
 
 LOADING_SHARE = 0.4
 """Share of the phase that loading the generator takes if it is not in memory yet."""
@@ -43,7 +43,7 @@ class PaintedViews:
 
 @dataclass(frozen=True)
 class Start:
-    """What the painting begins from: uint8 [4, S, S, 4], or None for the blobs; and how far it may go from there."""
+    """The start of painting: views uint8 [4, S, S, 4], or None for blobs; and the strength, how far painting may depart."""
 
     views: UInt8Array | None = None
     strength: float = BLOB_STRENGTH
@@ -56,12 +56,12 @@ def paint_views(
     """Step 2: the views of `request.painted`, written to the job's folder; on the CPU if the GPU's memory is short.
 
     Args:
-        request: What to paint.
+        request: The request.
         job: Receives the previews and the views.
         framed: The known views, which are not written again.
-        models: Where the generator is kept.
+        models: Cache that keeps the generator.
         folder: The generator's.
-        device: Where to paint.
+        device: Device to paint on.
         report: Is told each step, with its `Preview`; what it raises ends the painting.
 
     Raises:
@@ -74,11 +74,11 @@ def paint_views(
         generator, painted = _paint_on(device, request, job, framed, models, folder, report)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
-        report(0.0, "The GPU's memory is short: going on with the CPU")
+        report(0.0, "The GPU is out of memory: continuing on the CPU")
         generator, painted = _paint_on("cpu", request, job, framed, models, folder, report)
     views = {name: painted[name] if name in painted else framed.images[name] for name in VIEW_NAMES}
     if len(empty_views(views)) == len(VIEW_NAMES):
-        raise EngineError("Nothing was painted: describe the object in other words, or try another seed.")
+        raise EngineError("The painted views are empty: describe the object in other words, or try another seed.")
     for name, image in painted.items():
         write_view(job.view(name), image)
     warnings = [*framed.warnings, *_warnings(request, generator.pipeline)]

@@ -1,1 +1,1 @@
-"""The models as files and in memory: `registry` knows what ships and its hashes, `loading` reads and keeps it."""
+"""The models as files and in memory: `registry` lists the shipped files and hashes, `loading` loads and caches them."""

@@ -151,7 +151,7 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
         reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: get them again.") from error
+        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: download them again.") from error
     reconstructor = reconstructor.to(device).eval().requires_grad_(False)
     return LoadedModel(reconstructor, device, _by_name(folder, hashes))
 
@@ -177,7 +177,7 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
         raise
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
+        raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))

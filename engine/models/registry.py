@@ -1,4 +1,4 @@
-"""The weights that ship: where they lie, and size and SHA-256 of each file, so that a damaged or exchanged one is never used.
+"""The shipped weights: path, size and SHA-256 of each file, so that a damaged or replaced file is never used.
 
 `weights/registry.json` holds them by path below `weights/`; `scripts/register_weights.py` writes it after an export.
 """
@@ -72,7 +72,7 @@ def check_shipped(files: Iterable[Path], root: Path = SHIPPED_WEIGHTS) -> dict[P
 
     Args:
         files: Files of weights.
-        root: Where the registered ones lie.
+        root: Folder of the registered weights.
 
     Returns:
         The SHA-256 of each.
@@ -93,5 +93,5 @@ def check_shipped(files: Iterable[Path], root: Path = SHIPPED_WEIGHTS) -> dict[P
         name = resolved.relative_to(root).as_posix()
         registered = read_registry(root).get(name)
         if registered is None or registered.sha256 != hashes[path]:
-            raise WeightsError(f"Tetraview's own weights {name} are damaged or were exchanged: install the extension again.")
+            raise WeightsError(f"Tetraview's own weights {name} are damaged or were replaced: install the extension again.")
     return hashes

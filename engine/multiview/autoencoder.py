@@ -1,7 +1,7 @@
 """The starter's autoencoder: patches of colour on white and alpha to few channels, and back.
 
-The best linear map (principal components of 8 x 8 px patches) is part of it and is where its training begins; what it leaves
-out is added by convolutions, most of them at a quarter and an eighth of the resolution, where two processor cores are quick.
+It contains the best linear map (principal components of 8 x 8 px patches), from which training starts. Convolutions add the
+rest, most of them at a quarter and an eighth of the resolution, where two processor cores are fast.
 """
 
 from __future__ import annotations
@@ -132,5 +132,5 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=image) if return_dict else (image,)
 
     def forward(self, sample: Tensor) -> Tensor:
-        """There and back."""
+        """Encode and decode."""
         return self.decode(self.encode(sample).latents).sample

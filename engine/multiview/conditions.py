@@ -1,4 +1,4 @@
-"""What the denoiser is told: the encoded prompt, and the guidance strength where it is folded into the model."""
+"""Conditions of the denoiser: the encoded prompt, and the guidance strength if it is folded into the model."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class TextCondition:
         return self.embeds.shape[0]
 
     def followed_by(self, other: TextCondition) -> TextCondition:
-        """Both batches in one."""
+        """Concatenate both batches."""
         return TextCondition(torch.cat([self.embeds, other.embeds]), _cat(self.mask, other.mask), _cat(self.pooled, other.pooled))
 
     def unet_arguments(self, grid_px: int, dtype: torch.dtype | None = None) -> dict[str, Any]:
         """The keyword arguments of `UNet2DConditionModel.forward` that carry this condition.
 
         Args:
-            grid_px: Side of the whole grid, pixels; SDXL is told it as the original and the target size.
+            grid_px: Side of the whole grid, pixels; passed to SDXL as the original and the target size.
             dtype: The denoiser's; None for that of the embeddings.
         """
         embeds = self.embeds.to(dtype or self.embeds.dtype)

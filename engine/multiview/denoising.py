@@ -15,7 +15,7 @@ from .conditions import TextCondition, guidance_embedding
 
 
 def unet_input(noisy: Tensor, mask: Tensor, masked_latents: Tensor) -> Tensor:
-    """What the denoiser reads: the inpainting layout.
+    """Concatenate the denoiser's input channels in the inpainting layout.
 
     Args:
         noisy: [B, C, h, h], noisy latents, scaled as the scheduler wants them.
@@ -33,12 +33,12 @@ def unet_input(noisy: Tensor, mask: Tensor, masked_latents: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly the prompt is followed.
+    """Classifier-free guidance: the strength and the conditions.
 
     Attributes:
         scale: 1 = not at all beyond what the model does by itself.
         condition: The prompt; with classifier-free guidance the negative prompt stands before it.
-        doubled: Whether each step asks for both, and extrapolates.
+        doubled: Whether each step predicts with both conditions and extrapolates.
     """
 
     scale: float

@@ -51,7 +51,7 @@ def grid_to_views(grid: Tensor) -> Tensor:
 
 
 def cell_mask(paint: Sequence[bool], size: int) -> Tensor:
-    """Which cells of a grid are to be painted.
+    """Mask of the grid cells to paint.
 
     Args:
         paint: Four flags in the order of `VIEW_NAMES`; True for a view to paint, False for a known one.

@@ -1,4 +1,4 @@
-"""Views as arrays, and images as the autoencoder sees them: on white, in -1..1, with or without alpha."""
+"""Convert views (arrays) to images as the autoencoder reads them (on white, -1..1, with or without alpha), and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FourViewOutput:
 
     Attributes:
         views: uint8 [4, S, S, 4], RGBA with straight alpha, in the order of `VIEW_NAMES`; known views are those given.
-        known: Which of them were given.
+        known: Flags of the given views.
     """
 
     views: UInt8Array
@@ -39,7 +39,7 @@ class FourViewOutput:
 
 @dataclass(frozen=True)
 class KnownLatents:
-    """What the denoiser knows before it begins.
+    """The known cells as the denoiser reads them.
 
     Attributes:
         latents: float32 [1, C, h, h]: scaled latents of the known cells, zero in the cells to paint.
@@ -67,13 +67,13 @@ def check_views(known_views: Mapping[str, UInt8Array], view_px: int) -> None:
                 f"The {name} view is {view.shape[1]} x {view.shape[0]} px: this model needs views of {view_px} x {view_px} px."
             )
     if len(known_views) == len(VIEW_NAMES):
-        raise InvalidRequestError("All four views are known already: leave out at least one to paint.")
+        raise InvalidRequestError("All four views are given, so there is nothing to paint: leave out at least one.")
 
 
 def check_start_views(views: UInt8Array, view_px: int) -> None:
     """Raise `InvalidRequestError`, in one sentence, if painting cannot begin from these."""
     if not isinstance(views, np.ndarray) or views.dtype != np.uint8 or views.shape != (len(VIEW_NAMES), view_px, view_px, 4):
-        raise InvalidRequestError(f"To begin from earlier views, give four RGBA images of {view_px} x {view_px} px.")
+        raise InvalidRequestError(f"To start from earlier views, give four RGBA images of {view_px} x {view_px} px.")
 
 
 def stack_views(known_views: Mapping[str, UInt8Array], view_px: int) -> UInt8Array:

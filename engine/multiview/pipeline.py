@@ -116,7 +116,7 @@ class FourViewPipeline(SavedPipeline):
 
     @property
     def guidance_is_folded(self) -> bool:
-        """Whether the denoiser is told the guidance strength instead of being run twice; it has no negative prompt then."""
+        """Whether the denoiser takes the guidance strength as an input instead of running twice; without a negative prompt."""
         return self.unet.config.time_cond_proj_dim is not None
 
     @torch.no_grad()
@@ -138,21 +138,21 @@ class FourViewPipeline(SavedPipeline):
 
         Args:
             prompt: What the object is; may be empty.
-            negative_prompt: What it must not be. Without effect if `guidance_is_folded`.
+            negative_prompt: What the object must not be. Ignored if `guidance_is_folded`.
             known_views: uint8 [S, S, 4] each, straight alpha, S = `view_px`, keyed by a name of `VIEW_NAMES`; at most three.
                 They come out byte for byte as they went in.
-            num_inference_steps: Runs of the denoiser.
-            guidance_scale: How strongly the prompt is followed; 1 = no guidance.
+            num_inference_steps: Denoising steps.
+            guidance_scale: Strength of the prompt; 1 turns guidance off.
             generator: The only source of randomness; the same state gives the same views on the same machine.
             object_size: Width of the blobs in the start image, as a share of a view's side, in (0, 1].
-            strength: How far from the start image the painting may go, in (0, 1]: the level of noise it begins from. At 1 it
+            strength: Noise level that painting starts from, in (0, 1]; more departs further from the start image. At 1 it
                 begins from the schedule's noisiest step, where little or nothing of the start image is left.
             start_views: uint8 [4, S, S, 4], straight alpha: begin from these views instead of the blobs.
             callback_on_step_end: Called as `callback(pipeline, step, timestep, {"latents", "predicted_latents"})` after each
                 step; may return a mapping with other "latents", and may raise, which cancels. `decode_views` makes a preview
                 of "predicted_latents".
             keep_start_detail: Whether `start_views` are changed only where painting changes them much, and not by going through
-                the autoencoder. Of use with little strength.
+                the autoencoder. Useful at low strength.
 
         Raises:
             InvalidRequestError: An argument is out of range; the text is one sentence for the artist.
@@ -195,14 +195,14 @@ class FourViewPipeline(SavedPipeline):
         strength: float,
         start_views: UInt8Array | None,
     ) -> None:
-        """Step 1: raise `InvalidRequestError`, in one sentence, if these cannot be painted from."""
+        """Step 1: raise `InvalidRequestError`, in one sentence, if an argument is out of range."""
         if not isinstance(prompt, str) or not isinstance(negative_prompt, str):
-            raise InvalidRequestError("The prompt must be one piece of text.")
+            raise InvalidRequestError("The prompt must be a single text.")
         check_views(known_views, self.view_px)
         if start_views is not None:
             check_start_views(start_views, self.view_px)
         if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
-            raise InvalidRequestError(f"{num_inference_steps} steps cannot be run: use a whole number from 1 up.")
+            raise InvalidRequestError(f"{num_inference_steps} is not a valid number of steps: use a whole number from 1 up.")
         if not 0 <= guidance_scale <= 50:
             raise InvalidRequestError(f"A guidance of {guidance_scale:g} is out of range: use 0 to 50.")
         if not 0 < object_size <= 1:
@@ -223,6 +223,7 @@ class FourViewPipeline(SavedPipeline):
         )
         if not self.config["force_zeros_for_empty_prompt"] or condition.pooled is None:
             return condition
+        # Zero the embeddings of empty prompts, as the model was trained.
         kept = torch.tensor([bool(prompt) for prompt in prompts]).to(condition.embeds)
         return TextCondition(condition.embeds * kept[:, None, None], pooled=condition.pooled * kept[:, None])
 
@@ -277,12 +278,15 @@ class FourViewPipeline(SavedPipeline):
         arguments = step_arguments(self.scheduler, generator)
         with self.progress_bar(total=len(timesteps)) as bar:
             for step, timestep in enumerate(timesteps):
+                # Hold the known cells at this noise level.
                 if not known.is_empty:
                     held = self.scheduler.add_noise(known.latents, noise, timestep[None])
                     latents = torch.where(known.mask > 0, latents, held)
+                # Predict, and take one step of the scheduler.
                 sample = self.scheduler.scale_model_input(latents, timestep)
                 prediction = predict(self.unet, sample, timestep, known.mask, known.latents, guidance, self.grid_px)
                 latents = self.scheduler.step(prediction, timestep, latents, return_dict=False, **arguments)[0]
+                # Report the prediction; the callback may change the latents.
                 if callback is not None:
                     predicted = torch.where(
                         known.mask > 0, predicted_latents(self.scheduler, sample, prediction, timestep), known.latents
@@ -293,7 +297,7 @@ class FourViewPipeline(SavedPipeline):
         return torch.where(known.mask > 0, latents, known.latents)
 
     def unet_input(self, noisy: Tensor, mask: Tensor, masked_latents: Tensor) -> Tensor:
-        """What the denoiser reads; see `denoising.unet_input`."""
+        """The denoiser's input; see `denoising.unet_input`."""
         return unet_input(noisy, mask, masked_latents)
 
     def encode_image(self, image: Tensor) -> Tensor:
@@ -326,7 +330,7 @@ class FourViewPipeline(SavedPipeline):
         """For GPUs short of memory: one component at a time on the device, and the autoencoder view by view.
 
         Args:
-            device: Where components run while they are used, a torch device or its name; None for the machine's accelerator.
+            device: Device of components in use, a torch device or its name; None for the machine's accelerator.
 
         Raises:
             RuntimeError: There is no accelerator.

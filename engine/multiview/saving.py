@@ -1,7 +1,7 @@
-"""Saving and loading a pipeline that has components of our own.
+"""Save and load a pipeline with our own components.
 
 diffusers finds a component's class by the name of its module, which is `tetraview...` on the command line and
-`bl_ext.<repository>.tetraview...` in Blender, and knows no tokenizer but those of transformers. So the index names our own
+`bl_ext.<repository>.tetraview...` in Blender, and knows only the tokenizers of transformers. So the index names our own
 components without a library (`"tokenizer": [null, "StarterTokenizer"]`): diffusers passes over them, and this class saves and
 loads them by an explicit table.
 """
@@ -41,7 +41,7 @@ class SavedPipeline(DiffusionPipeline):
 
         Args:
             save_directory: Made if it does not exist.
-            args, kwargs: As of `DiffusionPipeline.save_pretrained`.
+            args, kwargs: As in `DiffusionPipeline.save_pretrained`.
         """
         self.register_modules(**self.components)  # components may have been replaced since
         for name, component in self.components.items():
@@ -56,7 +56,7 @@ class SavedPipeline(DiffusionPipeline):
 
         Args:
             pretrained_model_name_or_path: The folder; the name of a pipeline on the Hub if it is in the local cache.
-            kwargs: As of `DiffusionPipeline.from_pretrained`: `torch_dtype`, `variant`, components by name, and so on.
+            kwargs: As in `DiffusionPipeline.from_pretrained`: `torch_dtype`, `variant`, components by name, and so on.
 
         Raises:
             WeightsError: The folder holds no pipeline, or not all of one.
@@ -67,7 +67,7 @@ class SavedPipeline(DiffusionPipeline):
         try:
             return super().from_pretrained(str(pretrained_model_name_or_path), **own, **kwargs)
         except OSError as error:
-            raise WeightsError(f"The generator weights in {folder} cannot be read: get them again.") from error
+            raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
 
 
 def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def load_own_components(folder: Path, arguments: dict[str, Any]) -> dict[str, An
         try:
             own[name] = component.from_pretrained(str(folder / name), **options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: get the weights again.") from error
+            raise WeightsError(f"The {name.replace('_', ' ')} in {folder} cannot be read: download the weights again.") from error
     return own
 
 

@@ -1,9 +1,9 @@
-"""One white balance and one exposure for the photos of one object, told by what lies around it.
+"""One white balance and one exposure for the photos of one object, estimated from its surroundings.
 
-A plain background has one colour. If it is that of white or grey paper under some lamp, it is taken for paper: the lamp's
-tint goes out of every photo, and out of the object. If it has a colour of its own, the photos are only brought to one another.
-Nothing is done where backgrounds are busy, differ in more than their lamp, or are as near to neutral as cameras get them; nor
-where the object's own colours speak against it.
+A plain background has one colour. If it could be white or grey paper under some lamp, it is assumed to be, and the lamp's tint is
+removed from every photo. If it has a colour of its own, the photos are only matched to each other. Nothing changes if the
+backgrounds are busy, differ in more than their lamp, or are already close to neutral, or if the object's colours contradict the
+change.
 
 Grey pixels as witnesses of the lamp: Yang et al. 2015, Efficient Illuminant Estimation for Color Constancy Using Grey Pixels.
 """
@@ -23,13 +23,13 @@ UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-_PX = 128  # longest side at which colours are looked at
+_PX = 128  # longest side at which colours are measured
 _EVEN = 0.12  # median distance of a plain background's log chroma from its median
 _CLEAR = 0.12  # log chroma by which a photo must be off before anything is done: 12 % in one channel against another
 _CLEAR_EXPOSURE = 0.15
-_TINTED = 0.3  # log chroma from which a background is rather paper under a warm or cold lamp than a beige wall
+_TINTED = 0.3  # log chroma above which a background is more likely paper under a warm or cold lamp than a beige wall
 _TINT = 0.2  # how far from the black body's curve a lamp may be, log chroma
-_FEW = 60  # pixels of an object that are too few to tell anything of its colours
+_FEW = 60  # fewer pixels of an object say nothing about its colours
 _GREY = 0.08  # log chroma of what counts as grey on the object
 # Log of red and of blue against green, of white paper under black bodies of 2,200, 2,500, 2,800, 3,200, 3,600, 4,100, 4,700,
 # 5,400, 6,500, 8,000, 10,000 and 14,000 K to a camera set to 6,500 K; Kim et al. 2002.
@@ -37,12 +37,12 @@ _LAMPS = np.array([
     [1.131, -2.421], [0.926, -1.751], [0.767, -1.369], [0.602, -1.029], [0.473, -0.787], [0.344, -0.560], [0.224, -0.361],
     [0.118, -0.190], [0.0, 0.0], [-0.104, 0.170], [-0.189, 0.313], [-0.278, 0.467],
 ])  # fmt: skip
-_ACROSS = np.array([0.90, 0.43])  # at right angles to the curve of lamps, on the whole
+_ACROSS = np.array([0.90, 0.43])  # roughly perpendicular to the curve of lamps
 
 
 @dataclass(frozen=True)
 class Surround:
-    """What lies around the object in a photo: medians of log red and blue against green [2] and of log luminance, and the median
+    """Statistics of a photo's surroundings: medians of log red and blue against green [2] and of log luminance, and the median
     distances from these."""
 
     chroma: Float64Array
@@ -51,8 +51,8 @@ class Surround:
     luminance_spread: float
 
 
-def balanced(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, UInt8Array]:
-    """The cut-outs with their photos' tints and exposures evened out, where the backgrounds tell them.
+def balance_photos(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, UInt8Array]:
+    """The cut-outs with the tints and exposures of their photos equalised, if the backgrounds reveal them.
 
     Args:
         photos: uint8 [H, W, 4] as loaded, keyed by view.
@@ -61,12 +61,12 @@ def balanced(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]
     Returns:
         uint8 [H, W, 4] of each; unchanged where nothing is clearly wrong.
     """
-    gains = gains_of(photos, cutouts)
+    gains = white_balance_gains(photos, cutouts)
     return {name: cutout if gains is None else _multiplied(cutout, gains[name]) for name, cutout in cutouts.items()}
 
 
-def gains_of(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, Float64Array] | None:
-    """What to multiply each photo's linear red, green and blue by; None if they are fine as they are."""
+def white_balance_gains(photos: Mapping[str, UInt8Array], cutouts: Mapping[str, UInt8Array]) -> dict[str, Float64Array] | None:
+    """Gains of each photo's linear red, green and blue; None if no photo needs correction."""
     surrounds = [_surround(photos[name], cutout) for name, cutout in cutouts.items()]
     found = [surround for surround in surrounds if surround is not None and surround.spread < _EVEN]
     if not found or len(found) < len(surrounds):
@@ -160,7 +160,7 @@ def _more_grey(subjects: list[Float64Array], shift: Float64Array) -> bool:
 
 
 def _agreement(subjects: list[Float64Array], shift: Float64Array) -> float:
-    """How alike the objects' palettes are after the shift: mean correlation of smoothed histograms of log chroma, 0..1."""
+    """Similarity of the objects' palettes after the shift: mean correlation of smoothed histograms of log chroma, 0..1."""
     if len(subjects) < 2 or min(map(len, subjects)) < _FEW:
         return 1.0
     edges = np.linspace(-3, 3, 76)

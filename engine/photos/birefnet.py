@@ -81,7 +81,7 @@ def segment_birefnet(rgb: npt.NDArray[np.uint8], folder: Path) -> npt.NDArray[np
 
     Args:
         rgb: uint8 [H, W, 3].
-        folder: As for `load_birefnet`.
+        folder: As in `load_birefnet`.
 
     Returns:
         float32 [1024, 1024], 0..1: the photo squeezed to a square.

@@ -1,4 +1,4 @@
-"""Warnings before time is spent: what in the photos will spoil the result, in sentences for an artist."""
+"""Warnings about photos that would harm the result, in sentences for an artist, before time is spent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
         cut: The subject cut out of it.
 
     Returns:
-        Sentences that name the view; empty if all is well, or if there is no subject (which is an error elsewhere).
+        Sentences that name the view; empty if the photo is good, or without a subject (an error elsewhere).
     """
     box = subject_box(cut.rgba)
     if box is None:
@@ -42,8 +42,8 @@ def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
         found.append(f"The {name} photo cuts the object off at the {edges}: step back so that all of it is in the picture.")
     if not cut.is_plain and cut.method == "starter":
         found.append(
-            f"The background of the {name} photo is busy, so the cut-out may be wrong: look at it, and use a plain wall or a "
-            "sheet of paper if it is."
+            f"The background of the {name} photo is busy, so the cut-out may be wrong: check it, and if it is wrong, use a plain "
+            "wall or a sheet of paper."
         )
     elif not cut.is_plain:
         found.append(f"The background of the {name} photo is too busy for a clean cut-out: use a plain wall or a sheet of paper.")
@@ -56,7 +56,7 @@ def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
 
 
 def _touched_sides(cut: Cutout) -> list[str]:
-    """Sides of the photo at which the subject runs out of it."""
+    """Sides of the photo that cut the subject off."""
     opaque = cut.rgba[..., 3] >= 128
     touched = [
         side
@@ -70,7 +70,7 @@ def _touched_sides(cut: Cutout) -> list[str]:
 def _edge_width_px(photo: UInt8Array, alpha: UInt8Array, box: Box) -> float:
     """Median width of the outline's colour step, in pixels, with the subject scaled to 512 px; 0 where it has no contrast."""
     if photo[..., 3].min() < 255:
-        grey = photo[..., 3].astype(np.float32)  # the photo's own alpha is all there is of its outline
+        grey = photo[..., 3].astype(np.float32)  # the photo's own alpha is its only outline
     else:
         grey = cv2.cvtColor(np.ascontiguousarray(photo[..., :3]), cv2.COLOR_RGB2GRAY).astype(np.float32)
     margin = round(0.05 * max(box.height, box.width)) + 4
@@ -96,13 +96,13 @@ def _edge_width_px(photo: UInt8Array, alpha: UInt8Array, box: Box) -> float:
 
 
 def check_views(views: Mapping[str, UInt8Array]) -> list[str]:
-    """Warnings about what framed views say together.
+    """Warnings about framed views that contradict each other.
 
     Args:
-        views: uint8 [N, N, 4] of each view that is there, framed.
+        views: uint8 [N, N, 4] of each given view, framed.
 
     Returns:
-        Sentences; empty if the views can be of one object.
+        Sentences; empty if the views may show one object.
     """
     found = []
     for one, other in (("front", "back"), ("right", "left")):
@@ -127,7 +127,7 @@ def check_views(views: Mapping[str, UInt8Array]) -> list[str]:
 
 
 def check_repeats(photos: Mapping[str, UInt8Array]) -> list[str]:
-    """Warnings about one picture given for several views; photos are uint8 [H, W, 4] as loaded."""
+    """Warnings about one picture used for several views; photos are uint8 [H, W, 4] as loaded."""
     found = []
     left = [name for name in VIEW_NAMES if name in photos]
     while left:
@@ -135,12 +135,12 @@ def check_repeats(photos: Mapping[str, UInt8Array]) -> list[str]:
         left = [name for name in left if name not in same]
         if len(same) > 1:
             names = f"{', '.join(same[:-1])} and {same[-1]}"
-            found.append(f"The {names} photos are the same picture: fine only if the object looks alike from there.")
+            found.append(f"The {names} photos are the same picture: keep it only if the object looks the same from those sides.")
     return found
 
 
 def _mirrored_overlap(one: UInt8Array, box: Box, other: UInt8Array, other_box: Box) -> float:
-    """Intersection over union of one outline and the other mirrored, their bounding boxes laid on each other."""
+    """Intersection over union of one outline and the other mirrored, after aligning their bounding boxes."""
     first = _cropped(one, box)
     second = _cropped(other, other_box)[:, ::-1]
     return float((first & second).sum() / max(1, (first | second).sum()))

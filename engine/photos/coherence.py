@@ -1,8 +1,8 @@
-"""Do the silhouettes of an object's views fit one solid? They do if their visual hull fills each of them.
+"""Measure whether the silhouettes of several views fit one solid: if so, their visual hull fills each of them.
 
 Each pixel of a silhouette must have a point on its ray that lies inside the other silhouettes; the share of pixels
-that do is the view's coherence. It tells views that already come from the rig from those that still need framing, and
-warns of views that cannot be of one object.
+that do is the view's coherence. It separates views that already come from the rig from those that need framing, and
+reveals views that cannot show one object.
 
 Hernandez et al. 2007, Silhouette Coherence for Camera Calibration under Circular Motion.
 """
@@ -26,7 +26,7 @@ def coherence(alphas: Mapping[str, npt.NDArray[np.uint8]], rig: Rig = CANONICAL_
     """Share of each silhouette that the visual hull of all given ones covers.
 
     Args:
-        alphas: uint8 [N, N] of each view that is there, framed as the rig sees it.
+        alphas: uint8 [N, N] of each given view, framed as the rig sees it.
         rig: The four cameras.
 
     Returns:

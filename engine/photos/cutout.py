@@ -1,5 +1,4 @@
-"""Cut the subject out of a photo: by its own alpha, by BiRefNet if it is present, by its plain background if that is even, else
-by the starter's small network."""
+"""Cut the subject out of a photo by its alpha, by BiRefNet if present, by an even background, or by the starter's network."""
 
 from __future__ import annotations
 
@@ -21,10 +20,10 @@ BoolArray = npt.NDArray[np.bool_]
 
 METHODS = ("auto", "alpha", "plain", "birefnet")
 SURE = 0.8
-"""Confidence of the starter's network from which its cut-outs can be used as they are."""
+"""Confidence of the starter's network above which its cut-outs are used as they are."""
 EVEN_SPREAD = 1.0
-"""CIE Lab units of border colours around a smooth field below which a background is even: paper, a painted wall, a backdrop. What
-differs from such a field is the subject; above it, as before a wooden table, it may be the wall, and the network knows better."""
+"""Spread of border colours around a smooth field, CIE Lab units, below which a background is even: paper, a painted wall, a
+backdrop. Pixels that differ from an even field are the subject; above it, as with a wooden table, the network does better."""
 UNSURE = 0.7
 """Confidence of the starter's network below which a plain background that is not quite even is trusted nevertheless."""
 
@@ -35,10 +34,10 @@ class Cutout:
 
     Attributes:
         rgba: uint8 [H, W, 4], straight alpha.
-        method: "alpha", "birefnet", "plain" or "starter": what was used.
-        border_spread: For "plain" and "starter": how far the background is from a smooth colour field, Lab units; else 0.
-        is_plain: False where the background was too busy for what was used, so that the cut-out is a guess: for "plain" if it is
-            not plain, for "starter" if the confidence is below `SURE`.
+        method: The method used: "alpha", "birefnet", "plain" or "starter".
+        border_spread: For "plain" and "starter", distance of the background from a smooth colour field, Lab units; else 0.
+        is_plain: False if the cut-out is a guess because the background was too busy for the method: not plain for "plain", or a
+            confidence below `SURE` for "starter".
         note: A sentence for the artist if another method had to stand in; else "".
         confidence: For "starter": the overlap with the truth (intersection over union) that the network expects; else 1.
     """
@@ -67,13 +66,13 @@ def cut_out(rgba: UInt8Array, method: str = "auto") -> UInt8Array:
 
 
 def cut_out_with_facts(rgba: UInt8Array, method: str = "auto", *, name: str = "The photo") -> Cutout:
-    """Cut the subject out, and tell how.
+    """Cut the subject out, and report the method.
 
     Args:
         rgba: uint8 [H, W, 4], straight alpha.
         method: One of `METHODS`. "auto": the photo's alpha if it means something, else BiRefNet if its weights are on this
             machine, else the plain-background method if the background is even, else the starter's network.
-        name: How an error message calls this photo.
+        name: Name of this photo in error messages.
 
     Raises:
         PhotoError: The method cannot be used on this photo.

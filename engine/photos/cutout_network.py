@@ -30,7 +30,7 @@ class _Block(nn.Module):
 
 
 def border_contrast(pixels: Tensor) -> Tensor:
-    """How far each pixel's colour is from the nearest one at the border, float [B, 2, S, S] for [B, 3, S, S] in -1..1.
+    """Distance of each pixel's colour from the nearest border colour, float [B, 2, S, S] for [B, 3, S, S] in -1..1.
 
     First from single places of the border, then from means of wider stretches of it. What is not seen there is seldom background
     (the boundary prior of Wei et al. 2012, Geodesic Saliency), and a small network cannot compare such distant places itself.
@@ -51,7 +51,7 @@ class CutoutNetwork(ModelMixin, ConfigMixin):
     Args:
         input_px: Side of the square it is trained on; a multiple of 2 to the number of levels.
         channels: Channels of each level, from half the input's resolution downward.
-        normalised_levels: How many of the coarsest levels have group normalisation.
+        normalised_levels: Number of coarsest levels with group normalisation.
     """
 
     @register_to_config

@@ -1,7 +1,7 @@
-"""From how far above were the photos taken, if nobody says so? From where a reconstruction explains them best.
+"""Find the elevation that the photos were taken from: the one whose reconstruction explains them best.
 
-Four silhouettes alone tell little: a box seen from higher up may as well be a taller one. A reconstruction knows what objects
-look like. Made for the wrong elevation it cannot show the photos again, so the elevation is taken at which it does so best.
+Four silhouettes alone are ambiguous: a box seen from higher up may as well be a taller one. The reconstructor knows what objects
+look like: at a wrong elevation its result does not reproduce the photos. So the elevation that reproduces them best is chosen.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _CLEARLY_BETTER_DB = 0.6  # than at the given one: round things look alike from 
 
 
 def find_elevation(explain: Callable[[float], float], given_deg: float) -> float:
-    """The elevation at which photos are explained best, degrees.
+    """The elevation whose reconstruction explains the photos best, degrees.
 
     Climbs from the given one in steps, and lays a parabola through the last three; smooth objects that look alike from
     everywhere keep the given one.
 
     Args:
-        explain: How well the photos are explained at an elevation, dB.
-        given_deg: Where to begin.
+        explain: Score of an elevation, dB; see `intake.Explain`.
+        given_deg: Elevation to start from.
     """
     scores: dict[int, float] = {}
 
@@ -44,7 +44,7 @@ def find_elevation(explain: Callable[[float], float], given_deg: float) -> float
 
 
 def _peak(before: float | None, at: float | None, after: float | None) -> float:
-    """Where between -0.5 and 0.5 the parabola through three even samples has its top, the middle one being the greatest."""
+    """Position, in -0.5..0.5, of the peak of the parabola through three even samples of which the middle one is greatest."""
     if before is None or at is None or after is None:
         return 0.0
     bend = before - 2 * at + after

@@ -3,11 +3,11 @@
 Views that already come from the rig (an artist's own renders, or views of an earlier run) are left as they are. Hand-held
 photos differ in distance and aim: each is scaled and shifted so that its silhouette's bounding box is where the rig would
 see it. For a camera at eye level that is equal vertical extents and one common centre. From above, a deep object
-looks taller in the view that shows its depth; how much depends on its roundness, so a few simple solids are tried and the one
-is taken with which the silhouettes agree best. A side that no photo shows is taken to be as wide as the other. From this first
-guess the planes that touch two silhouettes at once lead on (`tangents`), which need no solid.
+looks taller in the view that shows its depth. By how much depends on its roundness, so a few simple solids are tried, and the one
+that makes the silhouettes most coherent is kept. A side without a photo is assumed to be as wide as the other. This first guess
+is then refined by the planes that touch two silhouettes at once (`tangents`), which need no solid.
 
-A photo that takes the place of one of four framed views is fitted to the others, which stay as they are.
+A photo that replaces one of four framed views is fitted to the others, which do not change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..cameras import CANONICAL_RIG, Rig, project
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
 from .coherence import coherence
-from .tangents import laid_together
+from .tangents import align_by_tangents
 
 UInt8Array = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a cut-out goes in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
+    """Place of a cut-out in a frame that spans -1..1 (y down): centre of its bounding box, and frame units per pixel."""
 
     x: float
     y: float
@@ -100,9 +100,7 @@ def without_specks(rgba: UInt8Array) -> UInt8Array:
     return result
 
 
-def frame_views(
-    cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG
-) -> dict[str, UInt8Array]:
+def frame_views(cutouts: Mapping[str, UInt8Array], view_px: int = 512, *, rig: Rig = CANONICAL_RIG) -> dict[str, UInt8Array]:
     """Bring cut-outs to one frame.
 
     Args:
@@ -123,19 +121,19 @@ def frame_views(
     if is_rig(cutouts, rig):
         return {name: resized(cutouts[name], view_px) for name in boxes}
     placements = _best_placements(cutouts, boxes, rig)
-    return {name: _placed(cutouts[name], boxes[name], placements[name], view_px) for name in boxes}
+    return {name: _to_frame(cutouts[name], boxes[name], placements[name], view_px) for name in boxes}
 
 
 def frame_beside(
     cutouts: Mapping[str, UInt8Array], framed: Mapping[str, UInt8Array], *, rig: Rig = CANONICAL_RIG
 ) -> dict[str, UInt8Array]:
-    """Bring cut-outs to the frame that other views of the object have already.
+    """Bring cut-outs to the frame of views that are already framed.
 
-    Each is as high, and where, as the opposite view; if that is none of the framed ones, as the framed ones are on average.
+    Each takes the height and place of the opposite view or, if that view is missing, the average of the framed ones.
 
     Args:
         cutouts: uint8 [H, W, 4], straight alpha, keyed by name.
-        framed: uint8 [N, N, 4] of other views; empty ones tell nothing.
+        framed: uint8 [N, N, 4] of other views; empty ones are ignored.
         rig: The cameras of all of them.
 
     Returns:
@@ -155,14 +153,14 @@ def frame_beside(
         if same_size is not None and is_rig({**seen, name: same_size}, rig):
             result[name] = same_size
         else:
-            result[name] = _placed(cutouts[name], box, _placement_beside(name, box, _boxes(seen), view_px), view_px)
+            result[name] = _to_frame(cutouts[name], box, _placement_beside(name, box, _boxes(seen), view_px), view_px)
     return result
 
 
 def is_rig(cutouts: Mapping[str, UInt8Array], rig: Rig = CANONICAL_RIG) -> bool:
     """Whether cut-outs are already framed: square, of one size, within the unit sphere's outline, and coherent.
 
-    Fewer than four say less about each other; they must also lie where nearly all renders of the rig do.
+    With fewer than four views, coherence says less; they must then also lie where nearly all renders of the rig do.
     """
     shapes = {view.shape for view in cutouts.values()}
     if len(shapes) != 1:
@@ -170,7 +168,7 @@ def is_rig(cutouts: Mapping[str, UInt8Array], rig: Rig = CANONICAL_RIG) -> bool:
     height, width, _ = next(iter(shapes))
     if height != width or any(_reach(view) > _RIG_RADIUS for view in cutouts.values()):
         return False
-    if len(cutouts) < len(VIEW_NAMES) and not all(_lies_as_rendered(view) for view in cutouts.values()):
+    if len(cutouts) < len(VIEW_NAMES) and not all(_is_placed_like_renders(view) for view in cutouts.values()):
         return False
     return min(coherence({name: view[..., 3] for name, view in cutouts.items()}, rig).values()) >= _RIG_COHERENCE
 
@@ -196,8 +194,8 @@ def _boxes(cutouts: Mapping[str, UInt8Array]) -> dict[str, Box]:
     return boxes
 
 
-def _lies_as_rendered(rgba: UInt8Array) -> bool:
-    """Whether a square view's subject is as large, and as near the middle, as nearly all renders of the rig are."""
+def _is_placed_like_renders(rgba: UInt8Array) -> bool:
+    """Whether a square view's subject has the size and the place of nearly all renders of the rig."""
     box, half = subject_box(rgba), rgba.shape[0] / 2
     if box is None or _reach(rgba) < _RIG_REACH:
         return False
@@ -206,7 +204,7 @@ def _lies_as_rendered(rgba: UInt8Array) -> bool:
 
 
 def _placement_beside(name: str, box: Box, framed: Mapping[str, Box], view_px: int) -> Placement:
-    """Where a cut-out goes beside framed views of `view_px` pixels, whose boxes are given."""
+    """Placement of a cut-out that matches the boxes of framed views of `view_px` pixels."""
     opposite = VIEW_NAMES[(VIEW_NAMES.index(name) + 2) % 4]
     like = [framed[opposite]] if opposite in framed else list(framed.values())
     half = view_px / 2
@@ -226,42 +224,48 @@ def _reach(rgba: UInt8Array) -> float:
 
 
 def _best_placements(cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
+    """The placements whose silhouettes agree best, refined by common tangent planes if there are several views."""
     best: tuple[float, dict[str, Placement]] = (-1.0, {})
+    # Place the cut-outs as if the object were a box, a cylinder or an ellipsoid; keep the most coherent placement.
     for solid in _SOLIDS:
-        placements = _filled(cutouts, boxes, _placements_of(solid, boxes, rig))
-        alphas = {name: _placed(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
+        placements = _scaled_to_fill(cutouts, boxes, _placements_for_solid(solid, boxes, rig))
+        alphas = {name: _to_frame(cutouts[name], box, placements[name], _COARSE_PX)[..., 3] for name, box in boxes.items()}
         score = float(np.mean(list(coherence(alphas, rig).values())))
         if score > best[0] + _CLEARLY_BETTER:
             best = (score, placements)
-    return _filled(cutouts, boxes, _laid_together(cutouts, boxes, best[1], rig)) if len(boxes) > 1 else best[1]
+    return _scaled_to_fill(cutouts, boxes, _aligned_by_tangents(cutouts, boxes, best[1], rig)) if len(boxes) > 1 else best[1]
 
 
-def _laid_together(
+def _aligned_by_tangents(
     cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement], rig: Rig
 ) -> dict[str, Placement]:
     """The placements, corrected by the planes that touch two silhouettes at once."""
     outlines = {}
+    # Convex outline of each silhouette, in frame units.
     for name, box in boxes.items():
         mask = (cutouts[name][..., 3] >= 128).astype(np.uint8)
         window = mask[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
         hull = cv2.convexHull(cv2.findNonZero(window))[:, 0].astype(np.float64) + 0.5
         place = placements[name]
         outlines[name] = (hull - (box.width / 2, box.height / 2)) * place.scale + (place.x, place.y)
-    moves = laid_together(outlines, rig)
+    # Move and scale the outlines so that each tangent plane touches them all.
+    moves = align_by_tangents(outlines, rig)
     return {
         name: Placement(place.x + moves[name].right, place.y + moves[name].down, place.scale * moves[name].scale)
         for name, place in placements.items()
     }
 
 
-def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
+def _placements_for_solid(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> dict[str, Placement]:
     """Placements at which the silhouettes' boxes equal those of a solid [N, 3] in -1..1, stretched to their proportions."""
     wanted = {name: box.width / box.height for name, box in boxes.items()}
+    # The width along x is seen from the front and the back, the width along y from the sides.
     across = [wanted[name] for name in ("front", "back") if name in wanted]
     along = [wanted[name] for name in ("right", "left") if name in wanted]
     aspect_x, aspect_y = (float(np.exp(np.mean(np.log(aspects)))) for aspects in (across or along, along or across))
     size = np.array([aspect_x, aspect_y, 1.0])
     cameras = rig.c2w()
+    # Stretch the solid, step by step, until its silhouettes have the proportions of the cut-outs.
     for _ in range(20):
         points = solid * size
         points = points / np.linalg.norm(points, axis=1).max()
@@ -271,6 +275,7 @@ def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> d
         # An aspect that no such solid has (a wide thing seen as flat as a coin from above) ends at a thin solid.
         size = size * np.array([aspect_x * extent[0, 1] / extent[0, 0], aspect_y * extent[1, 1] / extent[1, 0], 1.0])
         size = np.clip(size / size.max(), 0.02, 1.0)
+    # Each cut-out gets the place and height of the solid's silhouette in its view.
     centre = (low + high) / 2
     return {
         name: Placement(float(centre[i, 0]), float(centre[i, 1]), float(extent[i, 1]) / boxes[name].height)
@@ -279,10 +284,11 @@ def _placements_of(solid: Float64Array, boxes: Mapping[str, Box], rig: Rig) -> d
     }
 
 
-def _filled(
+def _scaled_to_fill(
     cutouts: Mapping[str, UInt8Array], boxes: Mapping[str, Box], placements: Mapping[str, Placement]
 ) -> dict[str, Placement]:
     """The placements, enlarged or reduced together so that the subject reaches `FILL` of the frame's inscribed disc."""
+    # The farthest opaque pixel of all views, from the centre of the frame.
     reach = 0.0
     for name, box in boxes.items():
         place = placements[name]
@@ -295,13 +301,15 @@ def _filled(
     return {name: Placement(p.x * factor, p.y * factor, p.scale * factor) for name, p in placements.items()}
 
 
-def _placed(rgba: UInt8Array, box: Box, place: Placement, view_px: int) -> UInt8Array:
+def _to_frame(rgba: UInt8Array, box: Box, place: Placement, view_px: int) -> UInt8Array:
     """The cut-out [view_px, view_px, 4] with its box where `place` puts it, resampled with premultiplied alpha."""
+    # The frame as a window in the cut-out's pixels.
     span = 2 / place.scale  # pixels of the cut-out that the frame spans
     left = (box.left + box.right) / 2 - (place.x + 1) / place.scale
     top = (box.top + box.bottom) / 2 - (place.y + 1) / place.scale
     x0, y0 = int(np.floor(left)) - 1, int(np.floor(top)) - 1
     side = int(np.ceil(span)) + 3
+    # Copy the part of the cut-out under the window to a canvas, transparent outside the photo.
     canvas = np.zeros((side, side, 4), np.uint8)
     height, width = rgba.shape[:2]
     from_y, to_y, from_x, to_x = max(0, y0), min(height, y0 + side), max(0, x0), min(width, x0 + side)

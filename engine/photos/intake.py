@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, Rig
 from ..errors import PhotoError
 from ..types import VIEW_NAMES
-from .balance import balanced
+from .balance import balance_photos
 from .checks import check_photo, check_repeats, check_views
 from .cutout import cut_out_with_facts
 from .elevation import find_elevation
@@ -22,7 +22,7 @@ from .load import load_photo
 
 UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
-"""How well views, framed for an elevation in degrees, are explained by one object seen from there: dB."""
+"""Scores views framed for an elevation in degrees: PSNR, dB, of one reconstruction rendered from there."""
 _SEARCH_PX = 256
 _ELEVATION_FOUND = (
     "The photos look as if taken from {:.0f} degrees above, not from {:g}, and were used so: state the elevation if you know it."
@@ -36,7 +36,7 @@ class PreparedViews:
     Attributes:
         images: uint8 [N, N, 4] RGBA of each view that has a photo, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
         warnings: Sentences for the artist.
-        elevation_deg: What they are framed for: the elevation that was given or, where it was looked for, found.
+        elevation_deg: Elevation they are framed for: the given one, or the one found.
     """
 
     images: dict[str, UInt8Array]
@@ -89,13 +89,13 @@ def prepare_views(
         warnings += check_photo(name, photo, cut)
         cutouts[name] = cut.rgba if cut.method == "alpha" else without_specks(cut.rgba)
     report(len(names) / (len(names) + 1), "Bringing the views to one frame")
-    cutouts = balanced(loaded, cutouts)
+    cutouts = balance_photos(loaded, cutouts)
     others = {name: view for name, view in (beside or {}).items() if subject_box(view) is not None}
     if others:
         images = frame_beside(cutouts, others, rig=rig)
     else:
         if explain is not None and len(cutouts) == len(VIEW_NAMES):
-            given_deg, rig = rig.elevation_deg, _found_elevation(cutouts, loaded, rig, explain)
+            given_deg, rig = rig.elevation_deg, _rig_of_photos(cutouts, loaded, rig, explain)
             if rig.elevation_deg != given_deg:
                 warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, rig=rig)
@@ -104,10 +104,10 @@ def prepare_views(
     return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
 
 
-def _found_elevation(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
-    """The rig of four photos; that of somebody's own renders, which have a transparent ground, is as given.
+def _rig_of_photos(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
+    """The rig of four photos; the given one for renders with a transparent background.
 
-    Photos that are framed as by the rig already stay so in the search: laid together anew, some fit a wrong elevation as well.
+    Photos that are already framed by the rig keep their framing in the search: framed again, some also fit a wrong elevation.
     """
     by_rig = is_rig(cutouts, given)
     if by_rig and all(photo[..., 3].min() < 255 for photo in photos.values()):

@@ -1,7 +1,7 @@
 """Find the subject in front of a plain background, offline: numpy and OpenCV only.
 
-The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. What
-differs from it is the subject; GrabCut settles the doubtful pixels on the *residual* image, in which the gradient is gone.
+The background is a smooth colour field (plain, gradient or vignette) fitted robustly to the photo's border in CIE Lab. Pixels
+that differ from it are the subject; GrabCut decides the doubtful ones on the *residual* image, which has no gradient.
 
 Rother et al. 2004, GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts.
 """
@@ -26,12 +26,12 @@ _RESIDUAL_GAIN = 2.5
 
 @dataclass(frozen=True)
 class PlainCut:
-    """What the plain-background method found.
+    """Result of the plain-background method.
 
     Attributes:
         mask: bool [h, w], True on the subject, at working size (longest side at most `WORK_PX`).
-        border_spread: How far border colours lie from a smooth field, Lab units (90th percentile).
-        is_plain: Whether the background model could be trusted; if not, the mask is a guess from the centre, or empty.
+        border_spread: Distance of border colours from a smooth field, Lab units; see `border_spread`.
+        is_plain: Whether the background is plain; if not, the mask is a guess from the centre, or empty.
     """
 
     mask: BoolArray
@@ -49,6 +49,7 @@ def segment_plain(rgb: UInt8Array, *, guess: bool = True) -> PlainCut:
     Returns:
         The mask at working size; all False if nothing stands out.
     """
+    # Fit a smooth colour field to the border; give up if the border is not smooth.
     small = work_size(rgb)
     lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
@@ -57,6 +58,7 @@ def segment_plain(rgb: UInt8Array, *, guess: bool = True) -> PlainCut:
     spread = border_spread(smooth, field, ring, inliers)
     if spread > BUSY_SPREAD:
         return PlainCut(from_centre(small) if guess else np.zeros(ring.shape, bool), spread, False)
+    # Distance of every pixel from the field, and a refit on all background found.
     distance, residual = _distance(lab, smooth, field, ring & inliers)
     for _ in range(2):  # the border sees only the outskirts of a vignette: refit on all background found so far
         background = _connected_to_border(distance < 3.0) | (ring & inliers)
@@ -64,6 +66,7 @@ def segment_plain(rgb: UInt8Array, *, guess: bool = True) -> PlainCut:
             break
         field, _ = _fit_field(smooth, background)
         distance, residual = _distance(lab, smooth, field, background)
+    # Split the rest into soft shadow and subject, refine the outline, open the holes.
     background = _connected_to_border(distance < 3.5) | (ring & inliers & (distance < 4.5))
     shade_like, darker = _shade_like(smooth, field)
     shadow = _soft_shadow(shade_like, background)
@@ -103,6 +106,7 @@ def _fit_field(lab: Float32Array, where: BoolArray) -> tuple[Float32Array, BoolA
     height, width = lab.shape[:2]
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)  # [h, w, 6]
+    # Iteratively reweighted least squares on at most some 6000 pixels, starting from the median colour.
     step = max(1, int(where.sum()) // 6000)
     rows, values = basis[where][::step], lab[where][::step].astype(np.float64)
     weights = 1 / (1 + (np.linalg.norm(values - np.median(values, 0), axis=-1) / 12) ** 2)
@@ -115,6 +119,7 @@ def _fit_field(lab: Float32Array, where: BoolArray) -> tuple[Float32Array, BoolA
         scale = max(1.5, 1.48 * float(np.median(error)))
         weights = 1 / (1 + (error / (2 * scale)) ** 2) ** 2
     field = (basis[..., :columns] @ coefficients).astype(np.float32)
+    # Inliers lie within four robust standard deviations.
     inliers = np.linalg.norm(lab - field, axis=-1) < 4 * scale
     return field, inliers
 
@@ -139,10 +144,12 @@ def _connected_to_border(mask: BoolArray) -> BoolArray:
 
 
 def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, Float32Array]:
-    """Where [h, w] the photo looks like the background in gentle shade, and how much darker than it, Lab units."""
+    """Mask [h, w] of pixels that look like shaded background, and how much darker each pixel is, Lab units."""
+    # Shade scales lightness and chroma alike: compare the chroma with the scaled background.
     darker = field[..., 0] - smooth[..., 0]
     shade = np.clip(smooth[..., 0] / np.maximum(field[..., 0], 1), 0, 1.5)
     hue_shift = np.linalg.norm(smooth[..., 1:] - field[..., 1:] * shade[..., None], axis=-1)
+    # Steep slopes are outlines, not shade.
     slope = np.zeros(shade.shape, np.float32)
     for channel in cv2.split(smooth):
         slope += cv2.Sobel(channel, -1, 1, 0, scale=0.125) ** 2 + cv2.Sobel(channel, -1, 0, 1, scale=0.125) ** 2
@@ -151,7 +158,7 @@ def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, F
 
 
 def _soft_shadow(shade_like: BoolArray, background: BoolArray) -> BoolArray:
-    """Where [h, w] the subject's soft shadow lies on the background.
+    """Mask [h, w] of the subject's soft shadow on the background.
 
     A shadow is the background made darker, of the same hue, and it fades: the background is grown into it across gentle
     slopes only. A subject of the same hue is safe behind its outline, which is steep.
@@ -169,11 +176,13 @@ def _grab_cut(distance: Float32Array, residual: Float32Array, background: BoolAr
     rows, columns = np.flatnonzero(simple.any(1)), np.flatnonzero(simple.any(0))
     if len(rows) == 0:
         return simple
+    # Seeds: far from the background's colour is subject, well inside the background is background.
     foreground = cv2.morphologyEx((distance > 9).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     labels = np.where(simple, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[_eroded(background | shadow, 2)] = cv2.GC_BGD
     certain = (_eroded(foreground, 1) & ~_dilated(shadow, 3)) | (distance > 16)
     labels[certain & simple] = cv2.GC_FGD
+    # GrabCut decides the rest, on residual colours in a window around the subject.
     near = np.s_[max(0, rows[0] - 16) : rows[-1] + 17, max(0, columns[0] - 16) : columns[-1] + 17]
     part = np.ascontiguousarray(labels[near])
     if not (part == cv2.GC_FGD).any() or not (part == cv2.GC_BGD).any():
@@ -183,6 +192,7 @@ def _grab_cut(distance: Float32Array, residual: Float32Array, background: BoolAr
     cv2.grabCut(picture, part, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
     cut = np.zeros_like(simple)
     cut[near] = (part == cv2.GC_FGD) | (part == cv2.GC_PR_FGD)
+    # Keep the threshold's mask if GrabCut disagrees with most of it.
     overlap = (cut & simple).sum() / max(1, (cut | simple).sum())
     return cut if overlap > 0.5 else simple
 
@@ -202,6 +212,7 @@ def _open_holes(mask: BoolArray, distance: Float32Array, shaded: BoolArray) -> B
     fades, or is bounded by detail that is itself close to the background's colour. Small gaps are more often print or a
     glint than a view through, and cost little if they are filled.
     """
+    # Fill every enclosed gap, then look at each that has the background's colour.
     result = mask | (~mask & ~_connected_to_border(~mask))
     enclosed = result & ((distance < 4.0) | shaded)
     enclosed &= ~_touching(enclosed, ~result)
@@ -211,6 +222,7 @@ def _open_holes(mask: BoolArray, distance: Float32Array, shaded: BoolArray) -> B
         x, y, w, h, area = stats[label]
         if area < smallest or (area < 3 * smallest and np.median(distance[labels == label]) > 4.0):
             continue
+        # Open the gap if a rim just around it is clearly subject.
         window = np.s_[max(0, y - 5) : y + h + 5, max(0, x - 5) : x + w + 5]
         gap = labels[window] == label
         rim = _dilated(gap, 4) & ~_dilated(gap, 2)
@@ -239,6 +251,7 @@ def main_components(mask: BoolArray) -> BoolArray:
     left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
     at_edge = (left == 0) | (top == 0) | (right == width) | (bottom == height)
+    # The main part is the largest; parts that touch the edge count less.
     main = int(np.argmax(np.where(at_edge, 0.35, 1.0) * areas))
     keep = areas >= max(0.002 * areas[main], 6)
     if not at_edge[main]:

@@ -38,7 +38,7 @@ _PART = 0.15  # of the largest part: a smaller separate part is no part of the s
 
 @dataclass(frozen=True)
 class StarterCut:
-    """What the network found.
+    """Result of the network.
 
     Attributes:
         mask: bool [h, w], True on the subject, at working size; all False if it sees none.
@@ -71,7 +71,7 @@ def load_starter_cutout(folder: Path) -> CutoutNetwork:
         network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The cut-out weights in {folder} cannot be read: get them again.") from error
+        raise WeightsError(f"The cut-out weights in {folder} cannot be read: download them again.") from error
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -80,7 +80,7 @@ def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:
 
     Args:
         rgb: uint8 [H, W, 3].
-        folder: As for `load_starter_cutout`.
+        folder: As in `load_starter_cutout`.
 
     Raises:
         WeightsError: The network cannot be loaded.
@@ -96,7 +96,7 @@ def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:
 
 
 def subject_probability(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array:
-    """How probably each pixel is the subject's, float32 [h, w] for uint8 [h, w, 3]: in the whole photo, then nearer."""
+    """Probability that each pixel is the subject, float32 [h, w] for uint8 [h, w, 3]: on the whole photo, then on a crop."""
     height, width = rgb.shape[:2]
     probability = _look(rgb, network)
     found = main_parts(probability)
@@ -115,7 +115,7 @@ def subject_probability(rgb: UInt8Array, network: CutoutNetwork) -> Float32Array
 
 
 def main_parts(probability: Float32Array) -> BoolArray:
-    """Where [h, w] the subject is: the weightiest connected part above one half, and others that are not much smaller.
+    """Mask [h, w] of the subject: the heaviest connected part above one half, and others that are not much smaller.
 
     Parts that run out of the photo count half, and are dropped if the weightiest one does not.
     """

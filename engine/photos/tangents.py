@@ -1,8 +1,8 @@
 """Scales and places of silhouettes from the planes that touch the object in two photos at once.
 
 A plane through two cameras that grazes the object grazes its silhouette in both photos. Each pair of cameras has two such planes,
-so four photos give twelve conditions, more than there are unknown scales and shifts. How far hand-held cameras stray from the
-rig's is known on the whole only; it is solved for together with these, each unknown held by what is usual.
+so four photos give twelve conditions, more than there are unknown scales and shifts. The errors of hand-held cameras against the
+rig are only statistically known; they are solved for together with the rest, and each unknown has a Gaussian prior.
 
 Wong and Cipolla 2001, Structure and Motion from Silhouettes.
 """
@@ -22,9 +22,10 @@ from ..types import VIEW_NAMES
 
 Float64Array = npt.NDArray[np.float64]
 
-_TOUCH_SD = 0.006  # of a tangent, in half sides of the frame: a pixel or two of a cut-out
-# Usual errors of the first guess (log scale, shifts in half sides) and of hands (roll in radians, azimuth, elevation in degrees).
-_USUAL = np.array([0.15, 0.08, 0.08, 0.03, 3.0, 2.0])
+_TOUCH_SD = 0.006  # standard deviation of a tangent, in half sides of the frame: a pixel or two of a cut-out
+# Prior standard deviations of the first guess (log scale, shifts in half sides) and of hands (roll in radians, azimuth and
+# elevation in degrees).
+_PRIOR_SD = np.array([0.15, 0.08, 0.08, 0.03, 3.0, 2.0])
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ _LONGEST_LENS_DEG = 2.0
 """Field of view that stands for an orthographic lens here: parallel to 2 % of the object's size."""
 
 
-def laid_together(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, Move]:
+def align_by_tangents(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, Move]:
     """The moves that make all outlines touch common planes.
 
     Args:
@@ -56,7 +57,7 @@ def laid_together(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, M
 
     def residuals(parameters: Float64Array) -> Float64Array:
         unknown = parameters.reshape(len(names), -1)
-        moves = unknown * _USUAL
+        moves = unknown * _PRIOR_SD
         cameras = orbit_c2w(azimuth_deg + moves[:, 4], rig.elevation_deg + moves[:, 5], lens.distance).astype(np.float64)
         rays = []
         for name, middle, move, camera in zip(names, middles, moves, cameras, strict=True):
@@ -70,8 +71,8 @@ def laid_together(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[str, M
             touch += [first.max() - second.max(), first.min() - second.min()]
         return np.concatenate([np.array(touch) / tan / _TOUCH_SD, unknown.ravel()])
 
-    solved = least_squares(residuals, np.zeros(len(names) * len(_USUAL)), loss="soft_l1", max_nfev=20).x
-    moves = solved.reshape(len(names), -1) * _USUAL
+    solved = least_squares(residuals, np.zeros(len(names) * len(_PRIOR_SD)), loss="soft_l1", max_nfev=20).x
+    moves = solved.reshape(len(names), -1) * _PRIOR_SD
     return {name: Move(float(np.exp(m[0])), float(m[1]), float(m[2])) for name, m in zip(names, moves, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""What Blender and the engine process say to each other: one JSON object a line, UTF-8, over the child's stdin and stdout.
+"""Messages between Blender and the engine process: one JSON object per line, UTF-8, over the child's stdin and stdout.
 
 Commands, to the engine (`"command"`):
     generate {job_id, request, stop_after}   cancel {job_id}   ping {token}   shutdown

@@ -1,7 +1,7 @@
-"""The one rule for signed distances, which points, lattices and the training loss share.
+"""The rule for signed distances, shared by points, lattices and the training loss.
 
-The network's distance counts near the visual hull, bounded by the hull's own. Elsewhere only the hull's counts. Where holes are
-closed (`holes`), an offset is added to the network's distance first.
+Near the visual hull, the network's distance counts, bounded by the hull's; elsewhere only the hull's counts. Offsets that close
+holes (`holes`) are added to the network's distance first.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def signed_distance(hull: Tensor, margin: float, inside_cube: Tensor | None, net
     return outside.index_put((index,), torch.minimum(network(index), hull[index]))
 
 
-def hole_offset(lifts: Tensor | None, points: Tensor) -> Tensor:
-    """What closes holes at points [N, 3]: float [N], the largest sample of the three planes.
+def hole_offset(offsets: Tensor | None, points: Tensor) -> Tensor:
+    """Offsets that close holes at points [N, 3]: float [N], the largest sample of the three planes.
 
     Args:
-        lifts: float [3, G, G, 1], see `Field.lifts`; None where there are no holes.
+        offsets: float [3, G, G, 1], see `Field.hole_fill_offsets`; None where there are no holes.
         points: float [N, 3], world.
     """
-    if lifts is None:
+    if offsets is None:
         return points.new_zeros(len(points))
     planes = [torch.full((len(points),), plane, device=points.device) for plane in range(3)]
-    each = [sample_images(lifts, planes[k], points[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
+    each = [sample_images(offsets, planes[k], points[:, list(axes)]) for k, axes in enumerate(PLANE_AXES)]
     return torch.cat(each, 1).amax(1)

@@ -1,4 +1,4 @@
-"""What the reconstructor makes of a batch of objects, and what points read from it."""
+"""The encoded planes of a batch of objects, and the features that points read from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class PointSamples:
-    """What points read: planes float [N, C] (summed), views float [N, 4, 5 + C'], hull float [N] (signed, world units)."""
+    """Features at points: planes float [N, C] (summed), views float [N, 4, 5 + C'], hull float [N] (signed, world units)."""
 
     planes: Tensor
     views: Tensor

@@ -1,8 +1,8 @@
-"""The field of one object: what the mesh, the texture and the orbit preview ask of the reconstructor.
+"""The field of one object, from which the mesh, the texture and the orbit preview are made.
 
 Points outside the visual hull are never decoded. On the regular lattice the planes are separable and the decoder's first
 layer commutes with sampling, so a lattice point costs three table rows instead of twelve texels (design, 4.4).
-Where the mesh would be torn though light is stopped, the distance is lifted a little (`holes`).
+Where the field is opaque but the mesh would have a hole, the distance is raised a little (`holes`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...kernels.triplane import sample_triplanes
 from .decoder import exponential
 from .distance import hole_offset, signed_distance
 from .encoded import Encoded
-from .holes import CELLS, hole_lifts
+from .holes import CELLS, hole_fill_offsets
 from .lattice_sampler import LatticeSampler
 from .view_sampler import ViewSampler
 
@@ -45,7 +45,7 @@ class Field:
         self.encoded = encoded
         self.views = ViewSampler(encoded, model.margin)
         self._lattice: LatticeSampler | None = None
-        self._lifts: Tensor | None = None
+        self._fill_offsets: Tensor | None = None
         self._looked_for_holes = False
 
     @property
@@ -80,7 +80,7 @@ class Field:
     def lattice_sdf(self, ijk: Tensor, resolution: int = 256) -> Tensor:
         """`sdf(-1 + 2 * ijk / resolution)`, by tables: ijk int64 [N, 3] in 0..resolution, result [N]."""
         if self._lattice is None or self._lattice.resolution != resolution:
-            self._lattice = LatticeSampler(self.model, self.encoded, self.views, resolution, self.lifts())
+            self._lattice = LatticeSampler(self.model, self.encoded, self.views, resolution, self.hole_fill_offsets())
         return self._lattice.sdf(ijk).to(ijk.device)
 
     @torch.no_grad()
@@ -94,8 +94,8 @@ class Field:
         return torch.cat(parts).to(points.device) if parts else points.new_zeros(0, 3)
 
     @torch.no_grad()
-    def lifts(self) -> Tensor | None:
-        """What closes holes, float [3, G, G, 1], see `holes.hole_lifts`, or None if there are none; looked for once."""
+    def hole_fill_offsets(self) -> Tensor | None:
+        """Offsets that close holes, float [3, G, G, 1], see `holes.hole_fill_offsets`; None without holes. Computed once."""
         if not self._looked_for_holes:
             centres = (torch.arange(CELLS, device=self.device) + 0.5) * (2.0 / CELLS) - 1
             points = torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
@@ -105,9 +105,9 @@ class Field:
                 log_density, network = self._decode(points[part], grid)
                 density[part], distance[part] = exponential(log_density), torch.minimum(network, self.views.hull(grid, height))
             cube = [values.view(CELLS, CELLS, CELLS).cpu().numpy() for values in (density, distance)]
-            lifts = torch.from_numpy(hole_lifts(*cube)).to(self.device)[..., None]
-            self._lifts, self._looked_for_holes = lifts if bool(lifts.any()) else None, True
-        return self._lifts
+            offsets = torch.from_numpy(hole_fill_offsets(*cube)).to(self.device)[..., None]
+            self._fill_offsets, self._looked_for_holes = offsets if bool(offsets.any()) else None, True
+        return self._fill_offsets
 
     def _decode(self, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
         """The network's logarithm of the density and signed distance, [N] each, at points [N, 3] seen at `grid` in the views."""
@@ -125,6 +125,6 @@ class Field:
 
         def network(index: Tensor) -> Tensor:
             inside = points[index]
-            return self._decode(inside, grid[:, :, index])[1] + hole_offset(self.lifts(), inside)
+            return self._decode(inside, grid[:, :, index])[1] + hole_offset(self.hole_fill_offsets(), inside)
 
         return signed_distance(self.views.hull(grid, height), self.model.margin, points.abs().amax(1) <= 1, network)

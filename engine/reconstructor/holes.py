@@ -1,9 +1,9 @@
-"""Close the holes that a mesh would have where the network stops light without being sure of a surface.
+"""Close holes in the mesh where the field is opaque but its signed distance crosses no surface.
 
-Where it is unsure how deep a thing lies, as with the seat of a chair or a plate seen flat, it spreads its density along the
-rays: they end, so that a volumetric render is whole, yet the density reaches the surface's level nowhere and the mesh is torn.
-Seen along an axis such a place is opaque, misses the surface, and is enclosed by places that meet it. There, and only there, the
-signed distance is lifted until the densest point of the column is inside: a thin sheet at the likeliest depth.
+If the network is unsure of a depth, as with the seat of a chair or a plate seen flat, it spreads its density along the rays. A
+volumetric render is then whole, but the density nowhere reaches the surface's level and the mesh has a hole. Seen along an axis,
+such a column is opaque, crosses no surface, and is enclosed by columns that do. In these columns only, an offset raises the
+signed distance until the densest point is inside: a thin sheet at the likeliest depth.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ OPAQUE = 1.2
 """Optical depth from which a column stops light: it lets three tenths through."""
 
 MOST = 0.04
-"""How far below the surface the densest point may lie, world units of the signed distance; below that nothing is closed."""
+"""Largest signed distance, in world units, by which the densest point may miss the surface; deeper gaps stay open."""
 
 THICKNESS = 0.012
-"""Of the sheet, about; world units. One and a half steps of the finest lattice."""
+"""Approximate thickness of the sheet, world units: one and a half steps of the finest lattice."""
 
 Float32Array = npt.NDArray[np.float32]
 
 
-def hole_lifts(density: Float32Array, distance: Float32Array) -> Float32Array:
-    """What to add to the signed distance of columns that lie in holes.
+def hole_fill_offsets(density: Float32Array, distance: Float32Array) -> Float32Array:
+    """Offsets to add to the signed distance of columns that lie in holes.
 
     Args:
         density: float32 [G, G, G], axes x, y, z, at the centres of cells that span -1..1; per world unit, 0 outside the hull.
@@ -39,11 +39,13 @@ def hole_lifts(density: Float32Array, distance: Float32Array) -> Float32Array:
         (`PLANE_AXES`); 0 where there is no hole.
     """
     spacing = 2.0 / density.shape[0]
-    lifts = []
+    offsets = []
     for along in (2, 1, 0):
+        # A hole: opaque columns without a surface, enclosed by columns with one, whose densest point nearly is inside.
         opaque, nearest = density.sum(along) * spacing >= OPAQUE, distance.max(along)
         meets = nearest > 0
         hole = ndimage.binary_fill_holes(meets) & opaque & ~meets & (nearest > -MOST)
-        lift = np.where(hole, THICKNESS / 2 - nearest, 0)
-        lifts.append(ndimage.grey_dilation(lift, (3, 3)).T)
-    return np.stack(lifts).astype(np.float32)
+        offset = np.where(hole, THICKNESS / 2 - nearest, 0)
+        # Grow by one cell, so that the sheet meets the surface around it.
+        offsets.append(ndimage.grey_dilation(offset, (3, 3)).T)
+    return np.stack(offsets).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The signed distance at points of a regular lattice, by what regularity allows (design, 4.4).
+"""Fast signed distances at points of a regular lattice (design, 4.4).
 
-The decoder's first layer is linear and so commutes with sampling: planes are multiplied by it once. A lattice meets each plane in
-only (G + 1)^2 places, and each axis in G + 1, so that planes and position features become tables: a point costs three rows.
+The decoder's first layer is linear and so commutes with sampling: planes are multiplied by it once. A lattice meets each plane at
+only (G + 1)^2 places, and each axis at G + 1, so planes and position features become tables: a point costs three rows.
 The tables are sampled texel by texel, which is faster on a CPU than a product with a matrix of weights.
 """
 
@@ -37,18 +37,18 @@ class LatticeSampler:
         encoded: A batch of one.
         views: Its views.
         resolution: Lattice steps from -1 to 1, G.
-        lifts: float [3, L, L, 1], added to the network's distance, see `Field.lifts`; or None.
+        offsets: float [3, L, L, 1], added to the network's distance, see `Field.hole_fill_offsets`; or None.
     """
 
     @torch.no_grad()
     def __init__(
-        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, lifts: Tensor | None
+        self, model: Reconstructor, encoded: Encoded, views: ViewSampler, resolution: int, offsets: Tensor | None
     ) -> None:
         self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
-        self.lift_table = None if lifts is None else self._at_every_place(lifts)[:, 0]
+        self.offset_table = None if offsets is None else self._at_every_place(offsets)[:, 0]
 
     def _plane_table(self, encoded: Encoded) -> Tensor:
         """The first layer's share of the planes at every place of each: float [3 * (G + 1)^2, hidden]."""
@@ -89,4 +89,4 @@ class LatticeSampler:
         views = self.views.features(grid).flatten(0, 1)  # [4 * (5 + C'), N]
         hidden = decoder.trunk_activations(torch.addmm(first, views.T, decoder.view_in.weight.T))
         distance = decoder.signed_distance(F.silu(decoder.geometry(hidden)))
-        return distance if self.lift_table is None else distance + self.lift_table[rows].amax(1)
+        return distance if self.offset_table is None else distance + self.offset_table[rows].amax(1)

@@ -50,8 +50,8 @@ class ViewEncoder(nn.Module):
 class Reconstructor(ModelMixin, ConfigMixin):
     """One to four orthogonal views to a field of density, signed distance and albedo.
 
-    With `condition_channels`, the network is told the views' elevation and lens, and which of them are known. Without, it takes
-    four views from any rig as if they came from the one that it was trained on. Defaults are the starter size; `FULL` is the
+    With `condition_channels`, the network also takes the views' elevation and lens, and flags of the known views. Without, it
+    treats four views from any rig as views from the rig it was trained on. Defaults are the starter size; `FULL` is the
     article's.
     """
 
@@ -124,7 +124,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         Args:
             views: float [4, 4, H, W], square, RGBA with straight alpha, 0..1, in the order front, right, back, left.
             rig: The cameras that they were seen from.
-            known: Which views are known; the pictures of the others are not looked at.
+            known: Flags of the known views; the others' pictures are ignored.
 
         Raises:
             ValueError: `views` has another shape, or no view is known.

@@ -59,7 +59,7 @@ class RigCameras:
         return RigCameras(*(t.to(device) for t in (self.matrix, self.half_extent, self.elevation, self.inverse_distance)))
 
     def project(self, batch_index: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the four views of its object see each point.
+        """Project each point into the four views of its object.
 
         Args:
             batch_index: int64 [N].
@@ -74,7 +74,7 @@ class RigCameras:
         return seen[..., :2] / perspective[..., None], 2 * self.half_extent[batch_index] * perspective
 
     def condition(self, known: Tensor) -> Tensor:
-        """What the network is told, float [B, CONDITION_CHANNELS]; `known` bool [B, 4]."""
+        """The network's condition, float [B, CONDITION_CHANNELS]; `known` bool [B, 4]."""
         sin_e, cos_e = self.elevation.sin(), self.elevation.cos()
         lens = [self.inverse_distance * 4 - 1, (self.half_extent - 1) * 8]  # both about 0 for the canonical rig
         angles = [(sin_e - math.sin(math.radians(20))) * 3, (cos_e - math.cos(math.radians(20))) * 3]

@@ -123,7 +123,7 @@ class PlaneUNet(nn.Module):
         attention_px: Levels of at most this resolution have joint attention.
         head_dim: Channels of an attention head.
         plane_channels, plane_px: Size of the planes; `plane_px` is a multiple of the finest level's resolution.
-        condition_inputs: Numbers that tell of the cameras and of which views are known; 0 for a network that is told nothing.
+        condition_inputs: Size of the condition (cameras and flags of known views); 0 for an unconditioned network.
         condition_channels: Width of what the residual blocks are modulated with.
     """
 
@@ -181,7 +181,7 @@ class PlaneUNet(nn.Module):
     def forward(self, slots: Tensor, condition: Tensor | None = None) -> Tensor:
         """Slot images of the planes xz and yz, [B, 2, in_channels, S, S], to planes [B, 3, plane_channels, R, R].
 
-        `condition` float [B, condition_inputs] tells of the cameras; it is left out of a network that is told nothing.
+        `condition` float [B, condition_inputs] describes the cameras; None for an unconditioned network.
         """
         batch = slots.shape[0]
         told = F.silu(self.condition(condition)) if self.condition is not None and condition is not None else None

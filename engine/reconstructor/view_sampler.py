@@ -1,4 +1,4 @@
-"""What one object's four views say of points: where they project, the visual hull, pixel-aligned features; takes no gradient.
+"""Sample one object's four views at points: projections, visual hull and pixel-aligned features; without gradients.
 
 The fast twin of `Reconstructor.hull` and `Reconstructor.sample` for a batch of one; its hull is as fine as the views are.
 """
@@ -38,7 +38,7 @@ class ViewSampler:
         self._near_hull = self._coarse_hull()
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the views see points [N, 3], float [4, 1, N, 2], -1..1 over the image, y down; and the height that each image
+        """Projections of points [N, 3], float [4, 1, N, 2], -1..1 over the image, y down; and the height that each image
         shows at their depth, world units, float [4, N]."""
         seen = torch.matmul(self.matrix, points.T)  # [4, 3, N]
         perspective = (1 + seen[:, 2]).clamp(min=1e-6)

@@ -45,5 +45,5 @@ def hull_distance(distances: Tensor, height: Tensor) -> Tensor:
 
 
 def gate_margin(view_px: int) -> float:
-    """How far outside the hull a point may lie and still be decoded: about one pixel, world units."""
+    """Largest distance outside the hull at which points are decoded: about one pixel, world units."""
     return 1.0 / view_px * 2 * math.tan(math.radians(RIG_FOVY_DEG) / 2) * RIG_DISTANCE

@@ -1,8 +1,7 @@
-"""What a mesh shows to a camera, and which texel belongs to which face: one interface, whatever computes it.
+"""Rasterise a mesh for a camera or a UV layout: one interface over all implementations.
 
-On a CPU that is Embree (`embree.EmbreeMesh`) and the scan lines of `uv_raster`; on a device that runs our kernels,
-`kernels.raster`. Both see both sides of faces, and agree but for rounding at the borders of faces. Nothing an artist runs needs
-another rasteriser.
+On a CPU these are Embree (`embree.EmbreeMesh`) and the scan lines of `uv_raster`; on a device that runs our kernels,
+`kernels.raster`. Both render both sides of faces, and they agree except for rounding at the borders of faces.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Rasterizer(Protocol):
     """Makes meshes ready to be looked at, and rasterises UV layouts.
 
     Attributes:
-        at_once: Whether a whole layout costs hardly more than a few of its faces.
+        at_once: Whether rasterising a whole layout costs hardly more than a few of its faces.
     """
 
     at_once: bool
@@ -85,7 +84,7 @@ class KernelRasterizer:
     """`kernels.raster` for both (where faces overlap, a texel goes to the first of them); see `Rasterizer`.
 
     Args:
-        device: Where it computes: where the kernels run, or slowly anywhere.
+        device: Device to compute on; fast if the kernels run there.
     """
 
     at_once = True

@@ -1,4 +1,4 @@
-"""Which face covers each texel: an exact scan-line rasteriser of the UV layout, in numpy.
+"""Exact scan-line rasteriser of a UV layout, in numpy: finds the face that covers each texel.
 
 A texel belongs to a face when its centre lies inside. Centres on an edge go to exactly one of the two faces (half-open
 spans; both faces compute the crossing from the same end point), so an atlas without overlaps covers no texel twice.

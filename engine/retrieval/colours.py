@@ -27,13 +27,13 @@ SAME_COLOUR: dict[str, str] = {
     "ivory": "white", "light brown": "brown", "light green": "green", "light red": "red", "bright red": "red",
     "dark purple": "purple", "dark orange": "orange", "dark yellow": "yellow",
 }  # fmt: skip
-"""Other words for them."""
+"""Synonyms of the named colours."""
 
 LIGHTNESS_WEIGHT, SAME_HUE = 0.4, 20.0
-"""Texels nearer than `SAME_HUE` Lab units, lightness counted less, have one hue: light and shade on one surface."""
+"""Texels closer than `SAME_HUE` Lab units, with lightness weighted less, count as one hue: light and shade on one surface."""
 
 HUE_ANGLE_DEG, MIN_CHROMA, MIN_CHROMA_RATIO = 14.0, 9.0, 0.5
-"""So have texels whose hues differ by less, if they are no greys and about as colourful."""
+"""Texels also count as one hue if their hue angles differ by less, both have chroma, and the chromas are similar."""
 
 _LONGEST_FIRST = sorted((*NAMED_COLOURS, *SAME_COLOUR), key=len, reverse=True)
 _WORDS = re.compile(r"\b(" + "|".join(_LONGEST_FIRST).replace(" ", r"[\s-]+") + r")\b", re.IGNORECASE)
@@ -91,7 +91,7 @@ def repaint(texture: UInt8Array, chosen: npt.NDArray[np.bool_], aim: FloatArray,
         texture: uint8 [h, w, 3], sRGB.
         chosen: bool [h, w], at least one.
         aim: float32 [3]: the new mean colour, Lab.
-        soft: Whether to soften the edge of what is chosen.
+        soft: Whether to soften the edge of the selection.
 
     Returns:
         uint8 [h, w, 3].

@@ -39,15 +39,31 @@ UInt8Array = npt.NDArray[np.uint8]
 FOLDER = "examples"
 PICTURES_FILE, CAPTIONS_FILE, RELATED_NOUNS_FILE = "examples.safetensors", "examples.json", "kin.json"
 MIN_SIMILARITY = 0.42
-"""Below it no example is near enough, and painting begins from blobs."""
+"""Similarity below which no example is used, and painting starts from blobs."""
 
-STYLE_BONUS, COLOUR_BONUS, MATERIAL_BONUS, TYPICAL_BONUS, DETAIL_BONUS, PALE_MALUS = 0.07, 0.06, 0.1, 0.12, 0.04, 0.2
-"""What the style, the colour, a material's colour, a common outline, detail, and being white on white count beside the similarity
-of the words."""
+STYLE_BONUS = 0.07
+"""Score, beside the similarity of the words, of an example in the requested style."""
 
-SOLIDITY_BONUS, SAME_KIND = 0.3, 0.88
-"""What a mesh as it should be counts beside one that is all torn; and the share of the best one's similarity from which on an
-example is of its kind and may gain by that."""
+COLOUR_BONUS = 0.06
+"""Score of an example in the requested colours."""
+
+MATERIAL_BONUS = 0.1
+"""Score of an example in a colour of the requested material."""
+
+TYPICAL_BONUS = 0.12
+"""Score of a common outline."""
+
+DETAIL_BONUS = 0.04
+"""Score of detail inside the outline."""
+
+PALE_MALUS = 0.2
+"""Penalty of an object that is white on white."""
+
+SOLIDITY_BONUS = 0.3
+"""Score of a perfect mesh over one that is all torn."""
+
+SAME_KIND = 0.88
+"""Share of the best similarity above which an example counts as the same kind and may gain by its solidity."""
 
 USUAL_SOLIDITY = 0.8
 """Solidity of an example that has not been measured."""
@@ -56,27 +72,27 @@ PALE = 0.4
 """Contrast below which an object is hard to see on white."""
 
 CLOSE = 0.04
-"""Examples so near to the best one are as good: the seed chooses among them."""
+"""Examples within this distance of the best one are equivalent: the seed chooses among them."""
 
 STRENGTH = 0.06
-"""Level of noise at which the denoiser takes over. From further up, the shipped one loses the object."""
+"""Noise level at which denoising starts. From a higher level, the shipped denoiser loses the object."""
 
 LIKE_STRENGTH = 0.06
-"""The same where views are known."""
+"""The same, if views are known."""
 
 MAX_DISTANCE = 0.4
-"""Above it no example looks enough like the known views, and painting begins from blobs."""
+"""Distance from the known views above which no example is used, and painting starts from blobs."""
 
 PROMPT_SHARE = 0.25
-"""What a prompt of the same words takes off the distance."""
+"""Reduction of the distance by a prompt of the same words."""
 
 MAIN_SHARE = 0.12
-"""Share of an object's pixels that a colour needs to be the one that is replaced."""
+"""Share of an object's pixels that a colour needs to be replaced by the requested one."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Where painting begins.
+    """The example that painting starts from.
 
     Attributes:
         views: uint8 [4, S, S, 4], straight alpha, in the colour that the prompt asks for.
@@ -100,11 +116,11 @@ class Entry:
         caption: The whole caption; style words tell low-poly objects.
         noun: The noun phrase.
         colours: Keys of `NAMED_COLOURS`, the most frequent first.
-        typical: How much its outline is like that of the others of its noun, 0..1.
+        typical: Similarity of its outline to others of its noun, 0..1.
         tags: Further words.
         head: The word of the noun that says what it is; empty for the last one.
-        contrast: How much it stands out against white, 0..1.
-        detail: How much there is to see inside its outline, 0..1.
+        contrast: Contrast against white, 0..1.
+        detail: Amount of detail inside its outline, 0..1.
         solidity: Agreement of the object with the mesh made of its views, 0..1.
     """
 
@@ -128,7 +144,7 @@ class ExampleBank:
     """Small pictures with captions.
 
     Args:
-        entries: One an example.
+        entries: One per example.
         pictures: WebP bytes of each: the 2x2 grid of views, RGBA.
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
         tokenizer, table: The tokenizer and word vectors of the generator's text encoder.
@@ -184,11 +200,11 @@ class ExampleBank:
         return len(self.entries)
 
     def pick(self, prompt: str, seed: int = 0) -> Example | None:
-        """The example to begin from, or None if none is near enough.
+        """The example to start from, or None if none is similar enough.
 
         Args:
-            prompt: What to paint.
-            seed: 0 takes the nearest; others choose among those that are about as near.
+            prompt: The prompt.
+            seed: 0 takes the best; other seeds choose among those about as good.
         """
         parsed = read_prompt(prompt)
         scores = self._nouns.similarities(parsed)
@@ -209,9 +225,9 @@ class ExampleBank:
         return Example(views, entry.caption, float(scores[index]), STRENGTH)
 
     def _solidity_bonus(self, ranked: Tensor, scores: Tensor) -> Tensor:
-        """What each example gains or loses, float32 [N], by how well it reconstructs.
+        """Score that each example gains or loses by its solidity, float32 [N].
 
-        Measured against the one that is best otherwise. Those that are not of its kind can only lose, so none of them wins by it.
+        Solidity is compared with the otherwise best example. Examples of another kind can only lose, so none wins by it.
 
         Args:
             ranked: float32 [N], everything else.
@@ -222,12 +238,12 @@ class ExampleBank:
         return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
     def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
-        """The example that looks most like the known views, or None if none is near enough.
+        """The example that looks most like the known views, or None if none is similar enough.
 
         Args:
             known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
             prompt: What the object is; may be empty.
-            seed: 0 takes the nearest; others choose among those that are about as near.
+            seed: 0 takes the best; other seeds choose among those about as good.
         """
         from ..photos.framing import resized
 
@@ -249,7 +265,7 @@ class ExampleBank:
         return np.stack([grid[y : y + side, x : x + side] for y in (0, side) for x in (0, side)])
 
     def similarities(self, prompt: str) -> Tensor:
-        """How near each example's noun is to the prompt's, float32 [N], at most 1; 0 where the prompt has no noun."""
+        """Similarity of each example's noun to the prompt's, float32 [N], at most 1; 0 if the prompt has no noun."""
         return self._nouns.similarities(read_prompt(prompt))
 
 

@@ -1,7 +1,7 @@
-"""How near the nouns of stored examples are to the noun of a prompt: by the table of word meanings, and by kinship of words.
+"""Similarity of the nouns of stored examples to the noun of a prompt, by word vectors and by WordNet.
 
-The table knows that "sofa" is near "couch", but also near "pillow"; kinship (WordNet's, made by `train examples`) knows that a
-settee is a sofa. The nearer of the two counts, and what is asked for counts more than what is said of it.
+The word vectors place "sofa" near "couch", but also near "pillow"; WordNet (read by `train examples`) knows that a settee is a
+sofa. The greater of the two similarities counts, and the noun counts more than the words that describe it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ RelatedNouns = Mapping[str, Mapping[str, float]]
 """A word, and the nouns of the bank that it may stand for, each with how near it is, in (0, 1)."""
 
 HEAD_SHARE = 0.75
-"""How much the head of the noun phrase counts beside the words before it."""
+"""Weight of the head of the noun phrase; the words before it get the rest."""
 
 COVERED_SHARE = 0.8
-"""How much it counts that the example is what the prompt says; the rest: that it is nothing else."""
+"""Weight of the prompt's words being found in the example; the rest is for the example's words being in the prompt."""
 
 BESIDE, TAGGED = 0.9, 0.86
-"""What is left of a match with a word that is not the example's head, and with one of its tags."""
+"""Factors of a match with a word that is not the example's head, and with one of its tags."""
 
 VARIANT = 0.3
-"""How much the words count that tell which of several it is, where a head is given ("spaceship fernando flamingo")."""
+"""Weight of words that only name a variant, if a head is given ("spaceship fernando flamingo")."""
 
 MEANING_SHARE = 0.25
-"""How much the table has to say about related words: it knows which of its meanings a word usually has."""
+"""Influence of the word vectors on related words: they know the usual meaning of a word."""
 
 LONGEST_PHRASE = 3
 
@@ -44,7 +44,7 @@ class NounIndex:
         heads: The word of each noun phrase that says what the example is; empty if that is the last word.
         tags: Further words of each example, which count less.
         related: Nouns that each word may stand for; may be empty.
-        tokenizer, table: What words mean.
+        tokenizer, table: The tokenizer and word vectors.
     """
 
     def __init__(

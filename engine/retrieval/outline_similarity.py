@@ -1,4 +1,4 @@
-"""Which stored example looks most like the known views, by outlines from afar; and whether the object looks the same all round.
+"""Find the stored example that looks most like the known views, by coarse outlines, and tell whether the object is round.
 
 Colours are brought over afterwards, so they do not count. Where only one axis is known (front or back, right or left), nothing
 tells how deep the object is; then the example is taken that agrees best with the other near ones, and if most of those look the
@@ -22,13 +22,13 @@ FloatArray = npt.NDArray[np.float32]
 THUMBNAIL_PX = 10
 
 NEIGHBOURS, NEIGHBOUR_SPREAD = 15, 0.01
-"""Examples among which the one that agrees best with the others is taken, and the distance at which they count less."""
+"""Number of nearest examples among which the one most like the others is taken, and the distance at which weights fall."""
 
 ROUND_NEIGHBOURS, ROUND_SPREAD, ROUND_OVERLAP = 5, 0.03, 0.75
-"""The same for those that tell whether the object is round, and how far their front and side must overlap on average."""
+"""The same for examples that decide whether the object is round, and the mean overlap that their front and side need."""
 
 ROUND_SYMMETRY = 0.9
-"""How far a round object's outline overlaps its mirror image, at least."""
+"""Least overlap of a round object's outline with its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Lookalike:
 
 
 def outline_distances(thumbnails: UInt8Array, known: Mapping[str, UInt8Array]) -> FloatArray:
-    """How far the examples' outlines are from the known ones, float32 [N], 0 for the same and 1 for none in common.
+    """Distances of the examples' outlines from the known ones, float32 [N], 0 if equal and 1 if disjoint.
 
     Args:
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4].
@@ -59,13 +59,13 @@ def outline_distances(thumbnails: UInt8Array, known: Mapping[str, UInt8Array]) -
 
 
 def choose(thumbnails: UInt8Array, known: Mapping[str, UInt8Array], ranked: FloatArray, close: float, seed: int) -> Lookalike:
-    """The example to begin from.
+    """Choose the example to start from.
 
     Args:
         thumbnails, known: As `outline_distances`.
-        ranked: float32 [N]: the lower the better.
-        close: Examples that are worse than the best one by less are as good.
-        seed: 0 takes the one that agrees best with the others; others choose among those that are close.
+        ranked: float32 [N]; lower is better.
+        close: Examples within this distance of the best one are equivalent.
+        seed: 0 takes the one most like the others; other seeds choose among the close ones.
     """
     order = ranked.argsort(kind="stable")
     columns = [VIEW_NAMES.index(name) for name in known]

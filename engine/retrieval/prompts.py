@@ -1,4 +1,4 @@
-"""What a prompt asks for: the thing, what else is said of it, colours, materials, style."""
+"""Parse a prompt into the thing, its further words, colours, materials and style."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ MATERIALS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("wicker", "bamboo", "straw", "cardboard", "sandy"), ("beige", "brown", "yellow")),
     **dict.fromkeys(("mossy", "leafy"), ("green", "dark green", "olive green")),
 }  # fmt: skip
-"""Words for what a thing is made of, and the colours that it then has, the likeliest first."""
+"""Words for materials, and the colours of each, the likeliest first."""
 
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt, taken apart.
+    """A prompt, parsed.
 
     Attributes:
         thing: Words of the noun phrase, lower case, the last one its head; empty if only colours are asked for.
-        rest: What else is said.
+        rest: The remaining words.
         colours: Keys of `NAMED_COLOURS`.
         materials: Keys of `MATERIALS`.
-        low_poly: Whether that style is asked for.
+        low_poly: Whether the prompt asks for the low-poly style.
     """
 
     thing: tuple[str, ...]
@@ -59,7 +59,7 @@ class ParsedPrompt:
 
 
 def read_prompt(prompt: str) -> ParsedPrompt:
-    """Take a prompt apart. A word for a material that is the head ("a stone") is a thing; so is a colour that stands alone."""
+    """Parse a prompt. A word for a material that is the head ("a stone") is a thing; so is a colour that stands alone."""
     plain = _STYLE.sub(" ", prompt)
     colours, uncoloured = split_colours(plain)
     parts = [_AMOUNT.sub("", part) for part in _PARTS.split(uncoloured)]

@@ -27,32 +27,32 @@ MAX_STRETCH = 1.6
 """By how much an example may be stretched in height or width."""
 
 HEIGHT_SPREAD, COLOUR_SPREAD = 0.03, 14.0
-"""How far apart, in heights of the object and in Lab units, two places may be and still be counted as alike."""
+"""Standard deviations of similarity between two places: in heights of the object, and in Lab units."""
 
 SAMPLES, BLOCK = 1000, 8192
-"""Places of the known views that are compared, at most, and places of the others at a time."""
+"""Largest number of compared places of the known views, and places of the others per block."""
 
 OWN_DETAIL = 0.5
-"""How much of its own detail an example keeps on top of the photo's colours."""
+"""Share of its own detail that an example keeps on top of the photo's colours."""
 
 DIFFERENT, DIFFERENCE_BLUR = 12.0, 0.03
-"""Lab units by which an example's back may differ from its mirrored front, blurred by a share of the view's side, and still
-be counted as the same."""
+"""Largest difference, Lab units, between an example's back and its mirrored front that still counts as the same, and the blur
+before comparing, as a share of the view's side."""
 
 SMOOTHED = 0.05
-"""Where it does differ, the photo's colours are blurred by this share of the view's side."""
+"""Blur of the photo's colours where the back differs, as a share of the view's side."""
 
 SMALL = 0.09
-"""What is smaller than this share of the view's side (eyes, letters) is not repeated on the other sides."""
+"""Details smaller than this share of the view's side (eyes, letters) are not repeated on the other sides."""
 
 
 def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round: bool = False) -> UInt8Array:
-    """An example made over into the object that the known views show.
+    """Adapt an example to the object that the known views show.
 
     Args:
         example: uint8 [4, S, S, 4], straight alpha.
         known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
-        is_round: Whether the object looks the same from all sides: then the example only says what is known already.
+        is_round: Whether the object looks the same from all sides; the known views then fill the others.
 
     Returns:
         uint8 [4, S, S, 4]: the known views as they are, and the others.
@@ -67,7 +67,7 @@ def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round:
         if VIEW_NAMES[column] in known or not photos:
             continue
         if is_round:
-            result[column] = turned(photos.get(opposite, next(iter(photos.values()))))
+            result[column] = turn_round_object(photos.get(opposite, next(iter(photos.values()))))
             continue
         result[column] = recolour(fitted[column], [fitted[c] for c in photos], list(photos.values()))
         if opposite in photos:
@@ -169,7 +169,7 @@ def behind(view: UInt8Array, photo: UInt8Array, fitted: UInt8Array, fitted_front
     return np.concatenate([to_rgb(lab), mirrored[..., 3:]], -1)
 
 
-def turned(photo: UInt8Array) -> UInt8Array:
+def turn_round_object(photo: UInt8Array) -> UInt8Array:
     """Another side of a round object, from a photo [S, S, 4] of it: mirrored, and where that makes a difference, the usual colour
     at that height."""
     mirrored = np.ascontiguousarray(photo[:, ::-1])
@@ -188,10 +188,10 @@ def turned(photo: UInt8Array) -> UInt8Array:
 def without_small(view: UInt8Array) -> UInt8Array:
     """A view [S, S, 4] without what is small inside its outline; alpha as it was."""
     width = max(3, round(SMALL * view.shape[0]) | 1)
-    return np.concatenate([cv2.medianBlur(_filled(view), width), view[..., 3:]], -1)
+    return np.concatenate([cv2.medianBlur(_fill_transparent(view), width), view[..., 3:]], -1)
 
 
-def _filled(view: UInt8Array) -> UInt8Array:
+def _fill_transparent(view: UInt8Array) -> UInt8Array:
     """The colours of a view, uint8 [S, S, 3], each transparent pixel with those of the nearest solid one."""
     solid = view[..., 3] >= 128
     if not solid.any():
@@ -202,7 +202,7 @@ def _filled(view: UInt8Array) -> UInt8Array:
 
 def _over(view: UInt8Array, photo: UInt8Array) -> UInt8Array:
     """The colours of a view, uint8 [S, S, 3]; where it is transparent, those of the photo, blurred."""
-    blurred = _blurred(_filled(photo), SMOOTHED * photo.shape[0])
+    blurred = _blurred(_fill_transparent(photo), SMOOTHED * photo.shape[0])
     alpha = view[..., 3:].astype(np.float32) / 255
     return (view[..., :3] * alpha + blurred * (1 - alpha) + 0.5).astype(np.uint8)
 

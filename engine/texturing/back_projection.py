@@ -1,5 +1,5 @@
-"""Photo colour at surface points: each of the four views counts as far as it sees the point, faces it, and lies away from
-silhouettes and depth edges, where photo and mesh never agree to the pixel.
+"""Photo colour at surface points. Each of the four views is weighted by visibility, by the angle to the surface, and by the
+distance from silhouettes and depth edges, where photo and mesh never match to the pixel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_OFFSET = 0.06
 
 @dataclass(frozen=True)
 class ViewColours:
-    """What the views say about points.
+    """The views' samples at points.
 
     Attributes:
         colour: float32 [N, 3], sRGB; zero where `confidence` is.

@@ -1,4 +1,4 @@
-"""From texels to surface points, and the field's colour there."""
+"""Surface points of texels, and the field's colour at them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELD_BATCH = 131_072
 
 
 class ColourField(Protocol):
-    """What the texture needs of a reconstruction (`Reconstructor.encode` returns one)."""
+    """The interface that baking needs of a reconstruction (`Reconstructor.encode` returns one)."""
 
     def albedo(self, points: torch.Tensor) -> torch.Tensor:
         """sRGB colours 0..1 float [N, 3] at surface points [N, 3]."""

@@ -1,6 +1,6 @@
-"""Cutting a mesh into charts: few, large, each facing one way, with seams along creases.
+"""Cut a mesh into few, large charts that each face one way, with seams along creases.
 
-1. Every face takes the axis its normal is nearest to; labels are then smoothed (iterated conditional modes) with a
+1. Each face takes the axis closest to its normal; labels are then smoothed (iterated conditional modes) with a
    boundary cost that is low along creases and higher on the front of the object, where a seam would be seen.
 2. Connected patches become charts with directions of their own, and the labels are smoothed again.
 3. Small charts join the neighbour with the longest common border, where the union still faces one way.
@@ -44,7 +44,7 @@ class Adjacency:
 
 
 def face_adjacency(faces: npt.NDArray[np.integer]) -> Adjacency:
-    """Which faces [F, 3] meet at which edges."""
+    """Find the faces that meet at each edge of faces [F, 3]."""
     n_faces = len(faces)
     start = np.asarray(faces, np.int64).T.reshape(-1)  # corner-major: half-edge k * F + f
     end = np.roll(np.asarray(faces, np.int64), -1, axis=1).T.reshape(-1)
@@ -100,14 +100,17 @@ def segment(
         adjacency: Adjacency of `faces`.
         normals, areas: Unit normals [F, 3] and areas [F] of the faces.
     """
+    # Start with the nearest of the six axes for each face, and smooth the borders between them.
     axes = np.concatenate([np.eye(3), -np.eye(3)])
     cost = _seam_cost(verts, adjacency, normals)
     size = float(np.ptp(verts, axis=0).max())
     pull = areas / max(PATCH_SIZE * size, 1e-12)
     labels = np.argmax(normals @ axes.T, axis=1)
     labels = _smooth(labels, axes, adjacency, cost, normals, pull, sweeps=24)
+    # Connected patches become charts; small ones join a neighbour.
     charts = connected_charts(labels, adjacency)
     charts = _merge_small(charts, adjacency, normals, areas)
+    # Smooth again, now with each chart's own mean direction.
     for _ in range(2):
         charts = _smooth(charts, chart_directions(charts, normals, areas), adjacency, cost, normals, pull, sweeps=8)
         charts = _merge_small(connected_charts(charts, adjacency), adjacency, normals, areas)
@@ -115,7 +118,7 @@ def segment(
 
 
 def _seam_cost(verts: npt.NDArray[np.floating], adjacency: Adjacency, normals: Float64Array) -> Float64Array:
-    """Price of a seam along each edge [E]: its length, less along creases, more where the object looks at the artist."""
+    """Cost of a seam along each edge [E]: its length, lower along creases, higher on the front of the object."""
     ends = np.asarray(verts, np.float64)[adjacency.edge_verts]
     length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     one, other = normals[adjacency.pairs[:, 0]], normals[adjacency.pairs[:, 1]]
@@ -135,7 +138,7 @@ def _smooth(
     *,
     sweeps: int,
 ) -> Int64Array:
-    """Give faces the label of a neighbour where that shortens seams more than it costs in facing."""
+    """Relabel faces like a neighbour if that saves more seam cost than it adds in facing cost."""
     labels = labels.copy()
     neighbours = adjacency.neighbours
     if len(seam_cost) == 0:
@@ -143,6 +146,7 @@ def _smooth(
     price = np.where(neighbours >= 0, seam_cost[adjacency.neighbour_edge], 0)
     active = np.arange(len(labels))
     for sweep in range(sweeps):
+        # Only faces on a chart border can change.
         around = labels[neighbours[active]]  # [A, 3]; borders carry price 0
         boundary = ((around != labels[active][:, None]) & (neighbours[active] >= 0)).any(1)
         active_now = active[boundary]
@@ -150,9 +154,11 @@ def _smooth(
         if len(active_now) == 0:
             continue
         around = labels[neighbours[active_now]]
+        # Candidates: the own label and those of the three neighbours.
         candidates = np.concatenate(
             [labels[active_now][:, None], np.where(neighbours[active_now] >= 0, around, labels[active_now][:, None])], 1
         )  # [A, 4]
+        # Cost of each: facing away from the chart's direction, plus the seams it makes.
         cosine = np.einsum("ac,akc->ak", normals[active_now], directions[candidates])
         facing = (1 - cosine) + 20 * np.maximum(LOWEST_COSINE - cosine, 0)
         seams = (price[active_now][:, None, :] * (candidates[:, :, None] != around[:, None, :])).sum(-1)
@@ -162,12 +168,13 @@ def _smooth(
 
 
 def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array, areas: Float64Array) -> Int64Array:
-    """Join charts, smallest first, to neighbours with which they still face one way."""
+    """Merge charts, smallest first, into neighbours if the union still faces one way."""
     n_charts = int(charts.max()) + 1
     order = np.argsort(charts, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(charts, minlength=n_charts))[:-1])
     total = np.stack([np.bincount(charts, normals[:, k] * areas, minlength=n_charts) for k in range(3)], -1)
     chart_area = np.bincount(charts, areas, minlength=n_charts)
+    # Number of shared edges of each pair of neighbouring charts.
     borders: list[dict[int, int]] = [{} for _ in range(n_charts)]
     sides = charts[adjacency.pairs]
     crossing = sides[sides[:, 0] != sides[:, 1]]
@@ -175,6 +182,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
         keys, counts = np.unique(np.sort(crossing, axis=1), axis=0, return_counts=True)
         for (a, b), n in zip(keys.tolist(), counts.tolist(), strict=True):
             borders[a][b] = borders[b][a] = n
+    # Merge from the smallest up; charts that grew are tried again.
     small = SMALL_SHARE * areas.sum()
     queue = sorted(range(n_charts), key=lambda c: chart_area[c])
     owner = list(range(n_charts))
@@ -185,6 +193,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
                 continue
             is_small = chart_area[chart] < small
             for other in sorted(borders[chart], key=lambda o: -borders[chart][o]):
+                # Both must face the direction of the merged chart.
                 direction = total[chart] + total[other]
                 length = np.linalg.norm(direction)
                 if length < 1e-20:
@@ -198,6 +207,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
                 floor = limit if not is_small else LOWEST_COSINE / 2
                 if (normals[members[other]] @ direction).min() < floor:
                     continue
+                # Move the faces and the shared edges over to the neighbour.
                 members[other] = np.concatenate([members[other], members[chart]])
                 total[other] += total[chart]
                 chart_area[other] += chart_area[chart]
@@ -217,7 +227,7 @@ def _merge_small(charts: Int64Array, adjacency: Adjacency, normals: Float64Array
 
 
 def _cut_overhangs(charts: Int64Array, adjacency: Adjacency, normals: Float64Array, areas: Float64Array) -> Int64Array:
-    """Take faces that look away from their chart's direction out of it, as charts of their own."""
+    """Split off faces that point away from their chart's direction, as separate charts."""
     for _ in range(8):
         directions = chart_directions(charts, normals, areas)
         away = ((normals * directions[charts]).sum(1) < 0.03) & (np.linalg.norm(normals, axis=1) > 0)

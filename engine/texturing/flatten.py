@@ -1,4 +1,4 @@
-"""Flattening charts: plane projection, then as-rigid-as-possible relaxation where it stays free of flips.
+"""Flatten charts by plane projection, then as-rigid-as-possible relaxation where that causes no flips.
 
 Liu et al. 2008, A Local/Global Approach to Mesh Parameterization (ARAP), all charts in one sparse system.
 """
@@ -58,7 +58,7 @@ def flatten_charts(
         faces: int [F, 3].
         charts: int64 [F], from 0; every face looks along its chart's mean normal.
         normals, areas: Normals [F, 3] and areas [F] of the faces.
-        relax: Whether to even out the projection's foreshortening.
+        relax: Whether to reduce the foreshortening of the projection.
 
     Returns:
         float64 [F, 3, 2], world units: UVs of each face's corners, each chart's area equal to its area in space.

@@ -1,4 +1,4 @@
-"""Filling the texture outside the charts, so that filtering and mip-maps never pull in a foreign colour."""
+"""Fill the texture outside the charts, so that filtering and mip-maps never mix in other colours."""
 
 from __future__ import annotations
 

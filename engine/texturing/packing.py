@@ -1,7 +1,7 @@
-"""Packing charts into the unit square: largest first, each at the lowest free place of a bitmap, in four turns.
+"""Pack charts into the unit square: largest first, each at the lowest free place of a bitmap, in four rotations.
 
-Charts are bitmaps of cells, so small ones settle in the bays and holes of large ones. The largest scale at which all fit
-is found by trying.
+Charts are bitmaps of cells, so small ones fill the gaps and holes of large ones. The largest scale at which all fit is
+found by trial.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Layout:
 
 
 def turn_upright(uvs: Float64Array, chart_of_uv: Int64Array) -> Float64Array:
-    """Turn charts into their smallest box where that saves a tenth of the upright one, and move each to the origin."""
+    """Rotate each chart to its smallest bounding box if that saves a tenth of the area; move it to the origin."""
     uvs = uvs.copy()
     order = np.argsort(chart_of_uv, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(chart_of_uv))[:-1]):
@@ -85,14 +85,16 @@ def pack(
     Raises:
         ValueError: There are more charts than the texture has room for.
     """
+    # Guess the scale from the charts' area; no chart may be longer than the bitmap.
     layout = Layout(turn_upright(uvs, chart_of_uv), uv_faces, chart_of_uv, border_edges)
     side, gap = _grid(int(chart_of_uv.max()) + 1, texture_px)
     longest = (side - gap - 2) / max(float(layout.extent.max()), 1e-9)  # a larger scale fits no chart that long
     scale = min(side * np.sqrt(0.75 / max(_area(layout), 1e-12)), longest)
-    for _ in range(2):  # to where the charts and their gutters take a share of the bitmap that has a chance to fit
+    for _ in range(2):  # count cells with gutters: aim at a fill that can succeed
         cells = sum(float(_with_gap(mask, gap).sum()) for mask in _masks(layout, layout.uvs * scale))
         scale = min(scale * np.sqrt(_LIKELY_FILL * side * side / cells), longest)
     best = _pack_at(layout, scale, side, gap)
+    # Shrink until everything fits, or grow until it no longer does.
     if best is None:
         while best is None:  # ends: at worst each chart takes one cell, and `_grid` made room for that
             scale /= _SCALE_STEP
@@ -129,6 +131,7 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
     masks = _masks(layout, uvs)
     if sum(int(mask.sum()) for mask in masks) > side * side:
         return None
+    # Place charts from the largest down, each where it ends lowest, in the best of four turns.
     taken = np.zeros((side, side), np.float32)
     turns, places = np.zeros(len(masks), np.int64), np.zeros((len(masks), 2))
     for chart in sorted(range(len(masks)), key=lambda c: (-masks[c].size, c)):
@@ -147,7 +150,7 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
         taken[y : y + mask.shape[0], x : x + mask.shape[1]] += mask
         places[chart] = x, y
     sizes = np.array([mask.shape[::-1] for mask in masks], np.float64)  # width and height before turning
-    return _turned(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
+    return _rotated(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
 
 
 def _with_gap(mask: Mask, gap: int) -> Mask:
@@ -173,7 +176,7 @@ def _first_free(taken: Mask, mask: Mask) -> tuple[int, int] | None:
     return (row, col) if free[row, col] else None
 
 
-def _turned(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:
+def _rotated(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:
     """Points [U, 2] of charts of `size` [U, 2] after `turn` [U] quarter turns, as `numpy.rot90` turns their masks (row = y)."""
     x, y, width, height = uvs[:, 0], uvs[:, 1], size[:, 0], size[:, 1]
     at = np.stack(
@@ -184,15 +187,18 @@ def _turned(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64A
 
 def _masks(layout: Layout, uvs: Float64Array) -> list[Mask]:
     """Every cell that each chart touches, one float32 [H, W] of zeros and ones per chart (row = y, from the bottom)."""
+    # Cells whose centre a triangle covers, and cells that a border edge crosses.
     face, row, col = scan_triangles(uvs[layout.uv_faces])
     chart = layout.chart_of_uv[layout.uv_faces[face, 0]]
     edge, edge_row, edge_col = _cells_on_edges(uvs[layout.border_edges])
     chart = np.concatenate([chart, layout.chart_of_uv[layout.border_edges[edge, 0]]])
     row, col = np.concatenate([row, edge_row]), np.concatenate([col, edge_col])
     n_charts = int(layout.chart_of_uv.max()) + 1
+    # Size of each mask, from its highest row and column.
     width, height = np.ones(n_charts, np.int64), np.ones(n_charts, np.int64)
     np.maximum.at(width, chart, col + 1)
     np.maximum.at(height, chart, row + 1)
+    # All masks share one flat array: one scatter fills them.
     first = np.cumsum(width * height) - width * height
     cells = np.zeros(int((width * height).sum()), np.float32)
     cells[first[chart] + row * width[chart] + col] = 1
@@ -203,10 +209,12 @@ def _cells_on_edges(ends: Float64Array) -> tuple[Int64Array, Int64Array, Int64Ar
     """Every cell that segments [E, 2, 2] pass through: (segment, row, column), int64 [K]."""
     order = np.argsort(ends[..., 0], axis=1, kind="stable")
     start, end = np.moveaxis(np.take_along_axis(ends, order[..., None], axis=1), 1, 0)
+    # Walk each segment column by column.
     owner, col = expand(np.floor(start[:, 0]).astype(np.int64), np.floor(end[:, 0]).astype(np.int64) + 1)
     start, end = start[owner], end[owner]
     run = end[:, 0] - start[:, 0]
     steep = run < 1e-12
+    # Height at which it enters and leaves each column: the rows between are crossed.
     slope = (end[:, 1] - start[:, 1]) / np.where(steep, 1, run)
     enter = np.where(steep, start[:, 1], start[:, 1] + (np.maximum(col, start[:, 0]) - start[:, 0]) * slope)
     leave = np.where(steep, end[:, 1], start[:, 1] + (np.minimum(col + 1, end[:, 0]) - start[:, 0]) * slope)

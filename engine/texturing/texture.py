@@ -92,7 +92,7 @@ def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField
     if cores == 1 or torch.device(getattr(field, "device", "cpu")).type == "mps":
         yield from map(work, items)
         return
-    torch.set_num_threads(1)  # for all threads that begin hereafter
+    torch.set_num_threads(1)  # for all threads that start from now on
     try:
         with ThreadPoolExecutor(cores, "tetraview-texture") as pool:
             try:

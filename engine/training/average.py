@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is what training saves."""
+"""The moving average of a network's weights; training saves this average."""
 
 from __future__ import annotations
 

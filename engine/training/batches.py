@@ -24,7 +24,7 @@ TRIES = 12
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How a batch is drawn.
+    """Settings of the drawing of batches.
 
     Attributes:
         objects: Objects a step.
@@ -35,8 +35,8 @@ class BatchConfig:
         front_known: Share of incomplete sets whose front view is among the known ones; of the rest it is a matter of chance.
         surface: Points of the true surface an object.
         jittered: Share of objects whose inputs are the jittered, half lit set.
-        imperfect_masks: Share of the jittered ones whose silhouettes are also worn.
-        spoiled: Share of objects whose inputs are spoiled as photos and painted views are.
+        imperfect_masks: Share of the jittered ones whose silhouettes are also eroded.
+        spoiled: Share of objects whose inputs are augmented with the defects of photos and painted views.
         mirror, turn, recolour: Shares of objects mirrored left-right, turned by quarter turns, and recoloured.
         patch: Side of the squares of neighbouring pixels that rays are drawn in, for losses that compare neighbours; 1: single
             pixels.
@@ -173,7 +173,7 @@ class DrawnObject:
 
 
 def draw_known(config: BatchConfig, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Which views are known, bool [4]."""
+    """Draw the known views, bool [4]."""
     weights = np.array(config.known)
     count = 1 + int(rng.choice(4, p=weights / weights.sum()))
     order = rng.permutation(4)

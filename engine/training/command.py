@@ -83,7 +83,7 @@ def _add_reconstructor_arguments(parser: argparse.ArgumentParser) -> None:
     add("--appearances", type=int, default=2, metavar="N",
         help="renders of each object: as it is, then with random solid textures over its own (%(default)s)")  # fmt: skip
     add("--jittered", type=float, metavar="SHARE", help="share of objects seen by jittered cameras, half of those lit")
-    add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs are spoiled as photos are")
+    add("--spoiled", type=float, metavar="SHARE", help="share of objects whose inputs get the defects of photos")
     add("--source-weight", type=source_weight, action="append", default=[], metavar="SOURCE=WEIGHT",
         help="draw the objects of a source so many times as often; may be given several times")  # fmt: skip
     add("--targets", type=int, default=12, metavar="N", help="target views rendered an object (%(default)s)")

@@ -17,7 +17,7 @@ class CurveLog:
     """Appends to `curves.csv` (mean of every `every` steps) and `validation.csv`, and redraws `curves.png`.
 
     Args:
-        folder: Where the files are; existing ones are continued.
+        folder: Folder of the files; existing ones are continued.
         every: Steps averaged into a row.
         losses: Terms that are drawn.
         score: Name of the validation's column.

@@ -2,7 +2,7 @@
 
 The loop owns the time budget, the learning rate, the optimiser, the moving average of the weights, checkpoints and curves.
 
-Random numbers are drawn anew from (seed, process, step) at every step. A checkpoint therefore needs no random state, a resumed
+Random numbers are drawn from (seed, process, step) at every step. A checkpoint therefore needs no random state, a resumed
 run continues exactly as the interrupted one would have, and batches may be drawn ahead in a thread.
 """
 
@@ -15,7 +15,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -83,7 +83,7 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes:
         score: The value of the column that the task's `score` names.
@@ -97,7 +97,7 @@ class Validation:
 
 
 class Task(ABC, Generic[BatchT]):
-    """What a model brings to the loop.
+    """A model's part of the training.
 
     Attributes:
         config: The model's settings.
@@ -238,7 +238,7 @@ class TrainingLoop(Generic[BatchT]):
         clock.seconds = self._agreed(clock.seconds + time.perf_counter() - started)
         return terms
 
-    def run(self) -> Iterator[dict[str, float]]:
+    def run(self) -> Generator[dict[str, float], None, None]:
         """Train until the budget is spent; yields the terms of each step.
 
         Writes `checkpoint.pt`, `curves.csv`, `curves.png` and, at every validation and at the end, `validation.csv`, a sample

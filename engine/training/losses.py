@@ -1,4 +1,4 @@
-"""What the volumetric stage minimises."""
+"""Losses of the volumetric stage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LossConfig:
         ssim: Weight of 1 - SSIM of the patches; needs patches too.
         sdf: Weight of the mean absolute error of the signed distance at points near the true surface, in units of `reach`.
         normal: Weight of the error of the distance's slope: 1 along the true normal, 0 along the surface.
-        reach: How far points are displaced at most, world units.
+        reach: Largest displacement of points, world units.
         samples: Samples a ray.
         behind: Samples this far behind the true surface are dropped on most rays: nothing there should be seen.
         keep_behind: Share of the rays that keep them all the same.
@@ -126,7 +126,7 @@ def termination_loss(rendered: Rendered, inside: Tensor, depth: Tensor, certain:
 
 
 def patch_losses(image: Tensor, truth: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    """How patches differ from the truth in what neighbours say: (mean absolute error of differences, 1 - SSIM).
+    """Losses of patches: (mean absolute error of the differences between neighbours, 1 - SSIM).
 
     Args:
         image, truth: float [R, 3]; R rays that are whole squares of side `patch`, row by row.
@@ -149,7 +149,7 @@ def patch_losses(image: Tensor, truth: Tensor, patch: int) -> tuple[Tensor, Tens
 def surface_loss(
     model: Reconstructor, encoded: Encoded, batch: Batch, config: LossConfig, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """What the signed distance misses at and about points of the true surface; and the terms' values for the log.
+    """Loss of the signed distance at and around points of the true surface, and the terms' values for the log.
 
     A point displaced along the true normal by less than half the gap to the next surface has that displacement as its distance.
     The slope is taken by central differences, so that no second derivative is needed. It is bounded, as a difference across a

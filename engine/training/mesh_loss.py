@@ -1,9 +1,9 @@
-"""Stage two: the SDF head tuned through a differentiable mesh render.
+"""Stage two: tune the SDF head through a differentiable mesh render.
 
 The surface is extracted on the A15 lattice as crossed edges; vertex positions are functions of the SDF at both ends, as in
 Deep Marching Tetrahedra (Shen et al. 2021, https://arxiv.org/abs/2111.04276). The device's rasteriser (`rendering.rasterizer`)
-gives exact visibility; colour and depth are interpolated at the hits. Where the mesh and the truth disagree on being there at
-all, the SDF itself is pushed.
+gives exact visibility; colour and depth are interpolated at the hits. Where only one of mesh and truth
+is present, a loss pushes the SDF itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MeshLossConfig:
         pixels: Pixels a view.
         depth, silhouette: Weights beside the colour's mean squared error.
         depth_limit: Depth errors count no more than this, world units: another layer was hit.
-        push: Where mesh and truth disagree, the SDF is pushed until it is this far on the other side, world units.
+        push: Margin, world units, to which the SDF is pushed across 0 where mesh and truth disagree.
     """
 
     resolution: int = 64
@@ -56,19 +56,19 @@ def detached(encoded: Encoded) -> Encoded:
     return Encoded(encoded.planes.detach(), encoded.raw, encoded.shallow.detach(), encoded.cameras)
 
 
-def signed_distances(model: Reconstructor, encoded: Encoded, lifts: Tensor | None, points: Tensor) -> tuple[Tensor, Tensor]:
+def signed_distances(model: Reconstructor, encoded: Encoded, offsets: Tensor | None, points: Tensor) -> tuple[Tensor, Tensor]:
     """The network's distance [N], hole offsets included, and that of `Field.sdf` [N], of one object, with gradients.
 
     Args:
         model: The reconstructor.
         encoded: A batch of one.
-        lifts: Its `Field.lifts`.
+        offsets: Its `Field.hole_fill_offsets`.
         points: float [N, 3].
     """
     index = torch.zeros(len(points), dtype=torch.long, device=points.device)
     samples = model.sample(encoded, index, points)
     hidden = model.decoder.hidden(samples.planes, samples.views, points)
-    network = model.decoder.signed_distance(model.decoder.log_density(hidden)[1]) + hole_offset(lifts, points)
+    network = model.decoder.signed_distance(model.decoder.log_density(hidden)[1]) + hole_offset(offsets, points)
     inside_cube = points.abs().amax(1) <= 1
     return network, signed_distance(samples.hull, model.margin, inside_cube, lambda chosen: network[chosen])
 
@@ -89,12 +89,12 @@ def mesh_loss(
     """
     device = encoded.planes.device
     field = Field(model, detached(encoded))
-    surface, lifts = extract_surface(field, config.resolution), field.lifts()
+    surface, offsets = extract_surface(field, config.resolution), field.hole_fill_offsets()
     mesh = None
     if len(surface.faces):
         ends = torch.from_numpy(surface.ends).to(device)
         points = -1 + 2 * ends.reshape(-1, 3).float() / config.resolution
-        _, sdf = signed_distances(model, encoded, lifts, points)
+        _, sdf = signed_distances(model, encoded, offsets, points)
         verts = surface_verts(ends, sdf.reshape(-1, 2), config.resolution)
         still = verts.detach()
         mesh = rasterizer_for(device).mesh(still.cpu().numpy(), surface.faces)
@@ -134,10 +134,10 @@ def mesh_loss(
             terms["colour"] = terms["colour"] + ((albedo - truth).square() * opaque).mean()
         if hits is not None and len(extra):
             at = torch.from_numpy(origins[extra] + directions[extra] * hits.distance[extra, None]).to(device)
-            pushes.append(F.relu(signed_distances(model, encoded, lifts, at)[0] + config.push))
+            pushes.append(F.relu(signed_distances(model, encoded, offsets, at)[0] + config.push))
         if len(missing):
             at = torch.from_numpy(origins[missing] + directions[missing] * (depth[missing, None] + 0.01)).to(device)
-            pushes.append(F.relu(config.push - signed_distances(model, encoded, lifts, at)[0]))
+            pushes.append(F.relu(config.push - signed_distances(model, encoded, offsets, at)[0]))
         if pushes:
             terms["silhouette"] = terms["silhouette"] + torch.cat(pushes).sum() / len(chosen)
     count = max(1, len(views))

@@ -1,4 +1,4 @@
-"""What the commands of all models share: the training loop's options, the set-up of a run, and its progress bar."""
+"""Shared parts of all training commands: the training loop's options, the set-up of a run, and its progress bar."""
 
 from __future__ import annotations
 
@@ -107,5 +107,5 @@ def train(loop: TrainingLoop[Any]) -> None:
                 bar.n = min(100, round(100 * loop.clock.progress, 1))
                 bar.set_postfix_str(f"step {loop.clock.step}, loss {terms['loss']:.4f}")
     finally:
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
     log.info("step %d after %.0f s of training; results in %s", loop.clock.step, loop.clock.seconds, loop.out)

@@ -1,4 +1,4 @@
-"""Drawing batches in a thread, a few ahead of the step that uses them."""
+"""Draw batches in a thread, a few ahead of the step that uses them."""
 
 from __future__ import annotations
 

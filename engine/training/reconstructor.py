@@ -44,7 +44,7 @@ class TrainConfig(LoopConfig):
     Attributes:
         validation_objects: Objects of the validation cache that are rendered.
         source_weights: Relative weight of an object by its source; 1 if not named.
-        batch: How a batch is drawn.
+        batch: Settings of the batches.
         loss: Weights of the volumetric loss.
         mesh: Weights of the mesh loss.
     """
@@ -107,7 +107,7 @@ VALIDATION_SETS: dict[str, tuple[int, tuple[bool, bool, bool, bool]]] = {
     "turnaround": (1, (True, True, True, False)),
     "one": (0, (True, False, False, False)),
 }
-"""What is validated: the set of input views in the cache, and which of them are known."""
+"""Validation sets: the set of input views in the cache, and the known ones among them."""
 
 
 def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2) -> tuple[dict[str, float], np.ndarray]:
@@ -146,7 +146,7 @@ class ReconstructorTask(Task[Batch]):
         config: Settings; with whole target views in its batches it is the mesh stage.
         cache: Views of the training objects.
         validation: Views of unseen objects, or None.
-        device: Where to train.
+        device: Device to train on.
     """
 
     losses = ("colour", "opacity", "termination", "occupancy", "surface")

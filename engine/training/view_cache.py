@@ -4,7 +4,7 @@ A shard holds some objects. Its arrays, with N inputs and T targets an object:
 
 - `inputs` uint8 [n, N, 4, px, px, 4]: the four views, unlit, from the canonical rig, a turnaround's, random ones; and last from
   jittered cameras, half of these lit.
-- `rigs` float32 [n, N, 2]: elevation and field of view that each set of views is said to have (the jittered one: the canonical).
+- `rigs` float32 [n, N, 2]: nominal elevation and field of view of each set of views (for the jittered set, the canonical ones).
 - `targets` uint8 [n, T, px, px, 4]: unlit, from cameras spread evenly over the whole sphere.
 - `depth` float16 [n, T, px, px]: distance along the ray less `RIG_DISTANCE`, which keeps a precision of 0.001; inf where nothing
   is hit.
@@ -56,7 +56,7 @@ ORTHOGRAPHIC_SHARE = 0.35
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """What is rendered.
+    """Settings of the renders.
 
     Attributes:
         px: Side of inputs and targets.

@@ -157,5 +157,5 @@ def test_the_report_names_no_folder_of_the_user(ext, photos):
 
 
 def test_a_folder_that_is_gone_is_named(ext, tmp_path):
-    with pytest.raises(RuntimeError, match="not there any more"):
+    with pytest.raises(RuntimeError, match="no longer exists"):
         bpy.ops.tetraview.open_folder(folder=str(tmp_path / "gone"))

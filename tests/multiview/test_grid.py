@@ -138,7 +138,7 @@ def test_stack_and_paste_keep_known_bytes() -> None:
         ({"front": np.zeros((8, 8, 4), np.float32)}, "front view must be an RGBA image"),
         ({"front": np.zeros((8, 8, 3), np.uint8)}, "front view must be an RGBA image"),
         ({"front": np.zeros((8, 9, 4), np.uint8)}, "front view is 9 x 8 px: this model needs views of 8 x 8 px"),
-        ({name: np.zeros((8, 8, 4), np.uint8) for name in VIEW_NAMES}, "All four views are known"),
+        ({name: np.zeros((8, 8, 4), np.uint8) for name in VIEW_NAMES}, "All four views are given"),
     ],
 )
 def test_known_views_that_cannot_be_used_are_named(known: dict[str, np.ndarray], sentence: str) -> None:

@@ -237,9 +237,9 @@ def test_callback_sees_previews_may_change_latents_and_may_cancel(pipeline: Four
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prompt": None}, "prompt must be one piece of text"),
-        ({"num_inference_steps": 0}, "0 steps cannot be run"),
-        ({"num_inference_steps": 2.5}, "2.5 steps cannot be run"),
+        ({"prompt": None}, "prompt must be a single text"),
+        ({"num_inference_steps": 0}, "0 is not a valid number of steps"),
+        ({"num_inference_steps": 2.5}, "2.5 is not a valid number of steps"),
         ({"num_inference_steps": 1001}, "1001 steps at strength 1 are too many for this model: use at most 1000"),
         ({"guidance_scale": float("nan")}, "A guidance of nan is out of range"),
         ({"guidance_scale": -1}, "A guidance of -1 is out of range"),

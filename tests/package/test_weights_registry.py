@@ -63,7 +63,7 @@ def test_whole_files_pass_and_tell_their_hash(shipped: Path) -> None:
 def test_a_shipped_file_that_is_not_as_registered_is_refused(shipped: Path, damage: str) -> None:
     path = shipped / "starter" / ("b.safetensors" if damage == "not registered" else "a.safetensors")
     path.write_bytes({"changed": b"weightS", "cut short": b"weigh", "not registered": b"weights"}[damage])
-    with pytest.raises(WeightsError, match=rf"{path.name} are damaged or were exchanged: install the extension again"):
+    with pytest.raises(WeightsError, match=rf"{path.name} are damaged or were replaced: install the extension again"):
         check_shipped([path], shipped)
 
 
@@ -89,7 +89,7 @@ def test_the_starter_that_was_exchanged_is_not_loaded(monkeypatch: pytest.Monkey
         if name.endswith(".safetensors"):
             entries[name] = type(entry)("0" * 64, entry.bytes)
     monkeypatch.setattr("tetraview.engine.models.registry.read_registry", lambda root: entries)
-    with pytest.raises(WeightsError, match=r"starter/reconstructor/.* damaged or were exchanged"):
+    with pytest.raises(WeightsError, match=r"starter/reconstructor/.* damaged or were replaced"):
         ModelCache().get(STARTER_MODEL, "cpu")
-    with pytest.raises(WeightsError, match=r"starter/generator/.* damaged or were exchanged"):
+    with pytest.raises(WeightsError, match=r"starter/generator/.* damaged or were replaced"):
         ModelCache().get_generator(STARTER_GENERATOR, "cpu")

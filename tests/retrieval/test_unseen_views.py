@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tetraview.engine.retrieval.outline_similarity import choose, outline_distances, thumbnail
-from tetraview.engine.retrieval.unseen_views import behind, fit, recolour, turned, unseen_views, without_small
+from tetraview.engine.retrieval.unseen_views import behind, fit, recolour, turn_round_object, unseen_views, without_small
 
 PX = 64
 RED, GREEN, BLUE, GREY = (200, 40, 40), (60, 160, 60), (40, 60, 200), (120, 120, 120)
@@ -94,7 +94,7 @@ def test_a_round_object_is_the_same_from_all_sides_but_for_what_is_on_one():
         assert (view[..., 3] == photo[:, ::-1, 3]).all()
         assert near(view[18:30, 20:44], GREEN) and near(view[40, 32], GREY)
     even = bar(16, 16, 48, 52, GREEN, GREY)
-    assert np.abs(turned(even).astype(int) - even).max() <= 2
+    assert np.abs(turn_round_object(even).astype(int) - even).max() <= 2
 
 
 @pytest.mark.parametrize("known", [("front", "right"), ("right",), ("back", "left", "right")])

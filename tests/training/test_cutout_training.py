@@ -14,7 +14,7 @@ from safetensors import safe_open
 from tetraview.engine.errors import InvalidRequestError
 from tetraview.engine.photos.cutout_network import CutoutNetwork, border_contrast
 from tetraview.engine.training import command, view_cache
-from tetraview.engine.training.cutout.scenes import SceneConfig, draw_scene, draw_view, object_weights, seen_again
+from tetraview.engine.training.cutout.scenes import SceneConfig, augment_scene, draw_scene, draw_view, object_weights
 from tetraview.engine.training.cutout.surfaces import SURFACES
 from tetraview.engine.training.cutout.trainer import LOSSES, CutoutConfig, CutoutTask, cutout_loss, overlaps
 from tetraview.engine.training.export import export_weights
@@ -90,7 +90,7 @@ def test_a_second_look_moves_picture_and_truth_alike() -> None:
     truth[20:44, 12:40] = 255
     picture = np.dstack([truth, truth // 2, 255 - truth])
     for seed in range(8):
-        seen, mask = seen_again(picture, truth, np.random.default_rng(seed))
+        seen, mask = augment_scene(picture, truth, np.random.default_rng(seed))
         assert not np.array_equal(mask, truth)
         inside, outside = seen[cv2.erode(mask, np.ones((5, 5))) > 250], seen[cv2.dilate(mask, np.ones((5, 5))) < 5]
         assert inside.std(0).max() < 2 and outside.std(0).max() < 2

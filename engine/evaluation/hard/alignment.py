@@ -1,7 +1,7 @@
-"""Lay a result over the truth: photos from anywhere tell neither an object's size nor its place.
+"""Align a result with the truth, because hand-held photos reveal neither an object's size nor its place.
 
-One uniform scale and one shift are looked for, such that the silhouettes of the exported mesh match the truth's in half of the
-measurement's cameras; there is no rotation, and colours are not looked at. The same is done to every kind of photo.
+The alignment is one uniform scale and one shift, fitted so that the silhouettes of the exported mesh match the truth's in half of
+the measurement's cameras. It has no rotation and ignores colours, and is the same for every kind of photo.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Alignment:
 
 
 class AlignedField:
-    """What `render_field` asks of a field, in the frame of the truth; outside the field's own unit sphere there is nothing."""
+    """A field moved to the frame of the truth, for `render_field`; empty outside the field's own unit sphere."""
 
     def __init__(self, field: Any, scale: float, shift: tuple[float, float, float]) -> None:
         self._field, self._scale, self._shift = field, scale, shift

@@ -1,6 +1,6 @@
 """Places where the photos of the hard inputs are taken: paper, coloured walls, gradients, table-tops and clutter.
 
-Made from formulas and random numbers alone. The four photos of one object show one place, each another part of it.
+They are made from formulas and random numbers alone. The four photos of one object show different parts of one place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAPER_GREYS = (0.24, 0.55, 0.86)
 
 @dataclass(frozen=True)
 class Place:
-    """Where an object is photographed.
+    """The place in which an object is photographed.
 
     Attributes:
         family: "paper" (an even sheet, the advice of the panel), "wall" (one random colour), "gradient" (two colours, and a
@@ -54,7 +54,7 @@ class Place:
         return cls(family, colours.clip(0.02, 0.98))
 
     def behind(self, alpha: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """What a photo shows behind and around the subject.
+        """The background of a photo.
 
         Args:
             alpha: float32 [H, W], the subject's coverage, 0..1: the table's edge and the shadow depend on it.

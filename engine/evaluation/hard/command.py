@@ -1,4 +1,4 @@
-"""`evaluate --hard`: how much is lost when the photos are not clean."""
+"""`evaluate --hard`: measure the loss of quality with photos that are not clean."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def summarise_kind(group: Sequence[Record], clean: Sequence[Record], px: str) ->
 
 
 def _by_family(records: Mapping[str, Sequence[Record]], px: str) -> dict[str, Any]:
-    """The kind "background" once more, for each family of backgrounds."""
+    """The means of the kind "background" for each family of backgrounds."""
     group = records.get("background", ())
     families = dict.fromkeys(record["drawn"]["family"] for record in group)
     return {

@@ -93,7 +93,7 @@ def measure_kind(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh, kind: K
 
 
 def _request(setup: Evaluation, taken: PhotoSet, folder: Path) -> GenerateRequest:
-    """What an artist asks for who does not know the elevation; the photos are written to the folder."""
+    """The request of an artist who does not know the elevation; writes the photos to the folder."""
     photos = {}
     for name in VIEW_NAMES:
         path = folder / f"{name}.jpg"

@@ -1,6 +1,6 @@
-"""Hard inputs: photos of an object whose truth is known, taken and spoiled as careless people and cheap cameras do.
+"""Hard inputs: photos of an object with known truth, degraded as by careless people and cheap cameras.
 
-Every kind of photo starts from the same lit renders of the object. A kind spoils them in one way, "all" in every way at once;
+Every kind of photo starts from the same lit renders of the object. A kind degrades them in one way, "all" in every way at once;
 "clean" is the control: even paper behind the object, the rig's cameras, and a file without transparency like all the others.
 """
 
@@ -43,7 +43,7 @@ STATEMENT = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to spoil photos; the defaults spoil nothing. `cast` is "", "same" or "each"."""
+    """One way to degrade photos; the defaults change nothing. `cast` is "", "same" or "each"."""
 
     name: str
     background: bool = False
@@ -93,7 +93,7 @@ def take_photos(mesh: TexturedMesh, kind: Kind, *, seed: int, number: int = 0, p
 
     Args:
         mesh: The object.
-        kind: How the photos are spoiled. What two kinds share (the lamp, the background, the cast ...) is the same for both.
+        kind: The kind of degradation. Conditions that two kinds share (lamp, background, cast ...) are equal in both.
         seed: Seed of every random choice, combined with the object's id.
         number: The object's place in the run: families of backgrounds take turns.
         px: Height of the photos.

@@ -171,7 +171,7 @@ def new_text_encoder(
     """A text encoder over a distilled table, its transformer untrained, and its tokenizer.
 
     Args:
-        table_folder: What `save_table` wrote.
+        table_folder: Folder written by `save_table`.
         hidden, layers, heads: See `StarterTextEncoder`.
 
     Raises:

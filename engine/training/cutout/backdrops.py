@@ -1,4 +1,4 @@
-"""What stands behind a subject: a wall, a table before it, a corner of a room, and other things in sight."""
+"""Backdrops of a subject: a wall, a table before it, a corner of a room, and other things in sight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def draw_backdrop(rng: np.random.Generator, px: int, foot: float, things: list[F
     Args:
         rng: Draws everything.
         px: Side.
-        foot: Where the subject stands, rows from the top: a table or floor reaches at least there.
+        foot: Row at which the subject stands, from the top; a table or floor reaches at least this far up.
         things: Other objects that may be in sight, float32 [h, w, 4], premultiplied, 0..1.
 
     Returns:

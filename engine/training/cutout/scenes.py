@@ -24,7 +24,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How pictures are made.
+    """Settings of the composed pictures.
 
     Attributes:
         px: Side of a picture.
@@ -45,7 +45,7 @@ class SceneConfig:
 
 
 def object_weights(meta: Sequence[dict[str, object]]) -> npt.NDArray[np.float64]:
-    """How often each object is drawn [n], sum 1: photos show textured things, so scans and textured objects come more often."""
+    """Probability of each object [n]: photos show textured things, so scans and textured objects are drawn more often."""
     weights = np.array([8.0 if m.get("scan") else 2.0 if m.get("mode") == "atlas" else 1.0 for m in meta])
     return weights / weights.sum()
 
@@ -195,8 +195,8 @@ def draw_scene(
 
     Args:
         cache: Rendered views of the objects.
-        weights: How often each is the subject, sum 1.
-        config: How pictures are made.
+        weights: Probability of each object to be the subject.
+        config: Settings of the pictures.
         rng: Draws everything.
 
     Returns:
@@ -213,7 +213,7 @@ def draw_scene(
     return photographed(scene, config, rng), (alpha * 255 + 0.5).astype(np.uint8)
 
 
-def seen_again(picture: UInt8Array, alpha: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
+def augment_scene(picture: UInt8Array, alpha: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, UInt8Array]:
     """A picture and its truth once more at a tenth of the cost: mirrored, nearer or farther, in other light and colours."""
     px = len(alpha)
     zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.25)))
@@ -238,8 +238,8 @@ def draw_batch(
     *,
     looks: int = 1,
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Pictures uint8 [count, px, px, 3] and coverage uint8 [count, px, px], each scene so many times (`seen_again`)."""
+    """Pictures uint8 [count, px, px, 3] and coverage uint8 [count, px, px], each scene so many times (`augment_scene`)."""
     drawn = [draw_scene(cache, weights, config, rng) for _ in range(-(-count // looks))]
-    drawn += [seen_again(*scene, rng) for _ in range(looks - 1) for scene in drawn]
+    drawn += [augment_scene(*scene, rng) for _ in range(looks - 1) for scene in drawn]
     drawn = drawn[:count]
     return np.stack([picture for picture, _ in drawn]), np.stack([alpha for _, alpha in drawn])

@@ -200,7 +200,7 @@ SURFACES: tuple[tuple[Callable[[np.random.Generator, int], Float32Array], float]
     (plain, 1.5), (gradient, 1.0), (clouds, 2.5), (wood, 2.0), (stripes, 1.0), (checks, 1.0), (tiles, 1.0), (weave, 1.0),
     (cells, 1.2), (shapes, 3.0), (bokeh, 0.8),
 )  # fmt: skip
-"""What a surface can be, and how often."""
+"""Kinds of surfaces, and the probability of each."""
 
 
 def draw_surface(rng: np.random.Generator, px: int) -> Float32Array:

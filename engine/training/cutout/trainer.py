@@ -26,12 +26,12 @@ class CutoutConfig(LoopConfig):
 
     Attributes:
         batch: Pictures a step.
-        edge: How much more a pixel beside the outline counts.
+        edge: Extra weight of a pixel beside the outline.
         overlap: Weight of the soft intersection over union beside the cross entropy's 1.
-        looks: How often each scene is seen in a step, mirrored and in other light: drawing one costs as much as learning from it.
+        looks: Variants of each scene in a step, mirrored and relit: composing one costs as much as learning from it.
         sizes: Share of the budget from which pictures have this side: small ones first, for they cost a tenth.
         looked_at: Unseen pictures a validation is scored on.
-        scenes: How pictures are made.
+        scenes: Settings of the pictures.
     """
 
     learning_rate: float = 2e-3
@@ -85,7 +85,7 @@ class CutoutTask(Task[CutoutBatch]):
         config: Settings.
         cache: Views of the training objects.
         validation: Views of unseen objects; if None, the training objects are measured.
-        device: Where to train.
+        device: Device to train on.
     """
 
     losses = LOSSES

@@ -91,7 +91,7 @@ def reconstruction_loss(decoded: Tensor, target: Tensor, config: AutoencoderConf
 
 
 def moment_loss(latents: Tensor) -> Tensor:
-    """How far the channels of latents [B, C, h, w] are from mean 0 and variance 1; 0 if they are there."""
+    """Penalty for channels of latents [B, C, h, w] that depart from mean 0 and variance 1."""
     variance, mean = torch.var_mean(latents, (0, 2, 3))
     return (mean.square() + (variance + 1e-6).log().square()).mean()
 
@@ -104,7 +104,7 @@ class AutoencoderTask(Task[Tensor]):
         config: Settings.
         cache: Training grids.
         validation: Unseen grids; if None, the training grids are measured.
-        device: Where to train.
+        device: Device to train on.
     """
 
     losses = ("colour", "gradient", "alpha", "moments")

@@ -1,4 +1,4 @@
-"""Batches for the denoiser: latents of one appearance of each object, its prompt, and which of its views are known."""
+"""Batches for the denoiser: latents of one appearance of each object, its prompt, and flags of its known views."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .latents import LatentCache
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How a batch is drawn.
+    """Settings of the drawing of batches.
 
     Attributes:
         size: Grids a step (of one process).
@@ -72,7 +72,7 @@ def kind_probabilities(latents: LatentCache, config: BatchConfig) -> npt.NDArray
 
 
 def draw_known(share: float, rng: np.random.Generator) -> list[bool]:
-    """Which views are known: none, or in `share` of the draws one to three, any subset of a size being as likely."""
+    """Draw the known views: none, or in `share` of the draws one to three, all subsets of one size equally likely."""
     known = [False] * 4
     if rng.random() < share:
         for view in rng.permutation(4)[: rng.integers(1, 4)]:

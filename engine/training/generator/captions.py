@@ -43,7 +43,7 @@ def draw_caption(
         appearance: `kind`, `caption`, `caption_short`, `category`, `colours`, `tags`; any caption may be missing.
         config: Shares.
         rng: Random numbers.
-        name_light: Whether lit appearances say so. Where known views show the light, words are not needed.
+        name_light: Whether captions name the light of lit appearances. Known views show the light without words.
 
     Returns:
         The prompt; empty for `config.dropout` of the draws.

@@ -1,8 +1,8 @@
 """Few-step distillation: latent consistency, with classifier-free guidance folded in.
 
 The student maps any point of a path from noise to image to its end; along the teacher's guided path neighbouring points must
-have one end. The starter's student is a whole U-Net that is told the guidance strength; with LoRA (SDXL) it is the teacher with
-additions, at one strength.
+have one end. The starter's student is a whole U-Net that takes the guidance strength as input; with LoRA (SDXL) it is the
+teacher with low-rank additions, at one strength.
 
 Luo et al. 2023, Latent Consistency Models, https://arxiv.org/abs/2310.04378, and LCM-LoRA, https://arxiv.org/abs/2311.05556
 """
@@ -28,7 +28,7 @@ from .denoiser import NoiseSchedule, painted_mean
 from .trainer import GeneratorConfig, GeneratorTask, TrainingData, noise_like, prepare_unet
 
 GUIDANCE_WIDTH = 256
-"""`time_cond_proj_dim` of a student that is told the guidance strength."""
+"""`time_cond_proj_dim` of a student that takes the guidance strength as input."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ConsistencyConfig(GeneratorConfig):
     Attributes:
         guidance: Range of strengths drawn in training; with LoRA its middle is the only one.
         solver_steps: Points of the teacher's path; the few-step solver picks its steps from them.
-        huber: Where the loss turns from square to linear.
+        huber: Error at which the loss turns from square to linear.
     """
 
     learning_rate: float = 2e-4

@@ -58,7 +58,7 @@ class NoiseSchedule:
         return signal * latents + sigma * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the denoiser should predict, [B, C, h, h]."""
+        """The target of the denoiser's prediction, [B, C, h, h]."""
         signal, sigma = self.at(timesteps)
         return noise if self.prediction == "epsilon" else signal * noise - sigma * latents
 

@@ -16,10 +16,10 @@ def export_pipeline(pipeline: FourViewPipeline, best: Path, target: Path, lora: 
     """Write a pipeline as float16, in place of what is in `target`.
 
     Args:
-        pipeline: The pipeline that was trained; of use with LoRA only.
+        pipeline: The pipeline that was trained; only used with LoRA.
         best: Folder that training wrote (`OUT/generator/best`): a pipeline, or the additions of LoRA.
-        target: Where it goes.
-        lora: Whether `best` holds additions; they are fused into a copy of the pipeline's denoiser.
+        target: Folder to write to.
+        lora: Whether `best` holds LoRA weights; they are fused into a copy of the pipeline's denoiser.
 
     Returns:
         Bytes of all files.

@@ -32,7 +32,7 @@ CAPTION_KEYS = ("caption", "caption_short", "category", "colours", "tags")
 
 @dataclass(frozen=True)
 class GridCacheConfig:
-    """What is rendered.
+    """Settings of the renders.
 
     Attributes:
         px: Side of a view.

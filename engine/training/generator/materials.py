@@ -1,6 +1,6 @@
 """Variation of light and of material; a recoloured object gets a caption of its new colour.
 
-Few objects are blue, pink or purple, and a colour is soon taken for part of a noun: recolouring shows each noun in many.
+Few objects are blue, pink or purple, so a model soon takes a colour for part of a noun; recolouring shows each noun in many.
 """
 
 from __future__ import annotations

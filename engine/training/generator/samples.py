@@ -1,4 +1,4 @@
-"""Sample sheets: the same prompts and known views with the same noise, every time, and what the judge says of them."""
+"""Sample sheets: the same prompts and known views with the same noise every time, and the judge's scores."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
 
     Args:
         pipeline: A `FourViewPipeline`.
-        jobs: What to paint; truth of another size than the pipeline's views is an error of the caller.
-        judge: Says how good they are.
+        jobs: The samples to paint; their truth must have the size of the pipeline's views.
+        judge: Scores the painted views.
         steps, guidance_scale: Settings of the sampler.
     """
     columns = []

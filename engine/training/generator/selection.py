@@ -1,6 +1,6 @@
-"""Which checkpoint is best: what stage two makes of the painted grids, how near the paint comes to truth, and CLIP if present.
+"""Select the best checkpoint by stage two's error on painted grids, the PSNR of known views and, if present, CLIP.
 
-Four views that belong to one object come back from the reconstructor as they went in; views that contradict each other do not.
+The reconstructor reproduces four views of one object; it cannot reproduce views that contradict each other.
 """
 
 from __future__ import annotations

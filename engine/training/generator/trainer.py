@@ -1,4 +1,4 @@
-"""What training the denoiser and distilling it share: accelerate, latents, sample sheets, the best checkpoint."""
+"""Shared parts of training the denoiser and distilling it: accelerate, latents, sample sheets, the best checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GeneratorConfig(LoopConfig):
         checkpointing: Keep few activations and compute them again in the backward pass: slower, less memory.
         lora_rank: Train low-rank additions to the denoiser's attention of this rank instead of all weights; 0: all weights.
         sheet_jobs, sheet_steps, sheet_guidance: Rows, sampler steps and guidance of a sample sheet.
-        batch: How a batch is drawn.
+        batch: Settings of the batches.
     """
 
     checkpointing: bool = False
@@ -48,7 +48,7 @@ class GeneratorConfig(LoopConfig):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """latents to train on; unseen grids to look at, or None; who judges."""
+    """Training latents; unseen grids for validation, or None; the judge."""
 
     latents: LatentCache
     validation: GridCache | None
@@ -78,7 +78,7 @@ def prepare_unet(unet: Any, config: GeneratorConfig) -> None:
 
 @contextlib.contextmanager
 def not_compiled(module: nn.Module) -> Iterator[None]:
-    """Run a compiled module as it is written: other shapes would be compiled anew, for minutes."""
+    """Run a compiled module uncompiled: other shapes would trigger minutes of compilation."""
     kept, module._compiled_call_impl = module._compiled_call_impl, None
     try:
         yield
@@ -95,11 +95,11 @@ class GeneratorTask(Task[GeneratorBatch]):
     """Trains a denoiser on latents; its subclasses bring the loss.
 
     Args:
-        network: What is trained.
+        network: The network to train.
         pipeline: Paints the sheets with the network's weights, and is saved.
         config: Settings.
-        data: What to train on.
-        device: Where to train.
+        data: The training data.
+        device: Device to train on.
     """
 
     losses = ("loss", "error")

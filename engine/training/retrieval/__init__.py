@@ -1,5 +1,5 @@
-"""Makes the bank of stored examples that painting may begin from: chosen, described and scored; nothing here is trained.
+"""Make the bank of stored examples that painting may start from: choose, describe and score them; nothing is trained.
 
-`build_bank` chooses objects and writes their pictures, `kinship` finds the words that may stand for their nouns, `solidity`
+`build_bank` chooses objects and writes their pictures, `kinship` finds words that may stand for their nouns, `solidity`
 measures how well each one reconstructs.
 """

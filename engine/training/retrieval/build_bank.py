@@ -1,6 +1,6 @@
-"""`python -m tetraview train examples`: the bank of small pictures from which painting may begin.
+"""`python -m tetraview train examples`: the bank of small pictures from which painting may start.
 
-Only objects whose licence is CC0 go in, no scans, and of each family and caption one.
+It holds only CC0 objects, no scans, and one object per family and caption.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wordnet", metavar="DIR", help="WordNet's index.noun and data.noun: other words for the nouns (none)")
     parser.add_argument("--solidity", metavar="DIR", help="score how well examples reconstruct; scores are kept there (none)")
     parser.add_argument(
-        "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="whose meshes are scored (the starter's)"
+        "--reconstructor", metavar="DIR", default=str(STARTER_MODEL), help="reconstructor whose meshes are scored (the starter's)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="score at most N examples; the bank is written when none is left")
     parser.add_argument("--quality", type=int, default=45, metavar="N", help="WebP quality of the pictures (%(default)s)")
@@ -191,7 +191,7 @@ def outline(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def typicality(
     outlines: npt.NDArray[np.float32], nouns: Sequence[str], heads: Sequence[str], families: Sequence[str]
 ) -> npt.NDArray[np.float32]:
-    """How much each outline [N, ...] overlaps those of other families that its head is said of, float32 [N] in 0..1.
+    """Overlap of each outline [N, ...] with outlines of other families that share its head, float32 [N] in 0..1.
 
     The mean over the more alike half of them; a half where there is none.
     """
@@ -207,7 +207,7 @@ def typicality(
 
 
 def contrast(views: npt.NDArray[np.uint8]) -> float:
-    """How much the object in the views [4, S, S, 4] stands out against white, 0..1."""
+    """Contrast of the object in the views [4, S, S, 4] against white, 0..1."""
     solid = views[views[..., 3] >= 128][None, :, :3]
     if not solid.size:
         return 0.0
@@ -216,7 +216,7 @@ def contrast(views: npt.NDArray[np.uint8]) -> float:
 
 
 def detail(views: npt.NDArray[np.uint8]) -> float:
-    """How much there is to see inside the outlines of the views [4, S, S, 4], 0..1: 0 for one flat colour."""
+    """Amount of detail inside the outlines of the views [4, S, S, 4], 0..1: 0 for one flat colour."""
     steps = []
     for view in views:
         lightness = to_lab(view[..., :3])[..., 0]

@@ -1,4 +1,4 @@
-"""Which words may stand for which of the bank's nouns, by WordNet: "cask" for "barrel", "hatchet" for "axe".
+"""Find words that may stand for the bank's nouns, by WordNet: "cask" for "barrel", "hatchet" for "axe".
 
 WordNet: Miller 1995. Read from its plain files (index.noun, data.noun), as Debian's `wordnet-base` installs them.
 """
@@ -15,24 +15,24 @@ from ...errors import EngineError
 from ..text.lexicon import ANY_SENSE, ARTIFACT, FIRST_SENSE, count_pieces
 
 SAME = 0.97
-"""How near two words of one meaning are; the same word is 1."""
+"""Similarity of two words with one meaning; the same word is 1."""
 
 NARROWER, BROADER, SIBLING = (0.9, 0.83, 0.76), (0.84, 0.74), 0.57
-"""How near a word is to one that means something wider, by the steps between them ("hatchet" to "axe"); the other way round
-("aircraft" to "aeroplane"); and to one of the same next wider word ("toadstool" to "mushroom")."""
+"""Similarity of a word to a hypernym, by the steps between them ("hatchet" to "axe"); to a hyponym ("aircraft" to "aeroplane");
+and to a sibling under one hypernym ("toadstool" to "mushroom")."""
 
 DEFINED = 0.72
-"""The same of a word with a cousin in whose definition it stands ("toadstool: ... contrasting with the edible mushroom")."""
+"""Similarity to a cousin in whose definition the word occurs ("toadstool: ... contrasting with the edible mushroom")."""
 
 COMPOUND = 0.95
-"""How near a compound is to its last word, if it is a kind of it: "treasure chest" to "chest"."""
+"""Similarity of a compound to its last word, if it is a kind of it: "treasure chest" to "chest"."""
 
 LATER_SENSE, RARE_SENSE = 0.98, 0.95
-"""What each earlier meaning of a word takes off the later ones; what each takes off the third and later ones besides: a dog is
-also a sausage, but hardly ever."""
+"""Factor per earlier meaning of a word, and a further factor for each meaning from the third on: a dog is also a sausage, but
+hardly ever."""
 
 FAMILY, KINDS = 40, 250
-"""Words under one wider word beyond which they are not siblings, and beyond which a wider word says too little to be used."""
+"""Number of words under a hypernym above which they are not siblings, and above which the hypernym is too broad to use."""
 
 KEPT, PIECES, PIECES_IF_NEAR = 5, 2, 4
 """Nouns of the bank that a word leads to, at most; and word-pieces that it may fall into: Latin names fall into more, but a
@@ -167,12 +167,12 @@ def related_nouns(nouns: Iterable[str], wordnet: WordNet, vocabulary: set[str]) 
 
 
 def rare(rank: int) -> float:
-    """What is left of a word's meaning of this rank, beginning at 0, for being rare."""
+    """Factor of a word's meaning of this rank, from 0, for being rare."""
     return RARE_SENSE ** max(0, rank - 1)
 
 
 def singulars(word: str) -> list[str]:
-    """What a plural may be the plural of, the likeliest first; empty for a word that is none."""
+    """Possible singulars of a plural, the likeliest first; empty for other words."""
     if word.endswith("ies") and len(word) > 4:
         return [word[:-3] + "y"]
     if word.endswith("ves"):

@@ -1,7 +1,7 @@
 """Solidity: how well the reconstructor makes a mesh of an example's own four views; torn surfaces score low.
 
-The mesh and the true object are looked at from the four cameras of the rig, and from above, where holes in seats and missing
-blades show. Scores are kept as JSON lines, one an object, each on disk before the next is begun.
+The mesh and the true object are compared from the four cameras of the rig and from above, which reveals holes in seats and
+missing blades. Scores are JSON lines, one per object, each on disk before the next begins.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ DEPTH_TOLERANCE = 0.06
 """World units by which two depths may differ and still be of one surface."""
 
 TORN_WEIGHT = 4.0
-"""How much worse it is if a surface is missing than if there is one too many: a block for a hollow is still a seat."""
+"""Weight of a missing surface over a surplus one: a seat with its hollow filled is still a seat."""
 
 ABOVE_DEG, TOP_DEG = 50.0, 89.0
 """Elevations of the views between those of the rig, and of the one from the top."""
 
 SCORES_FILE = "solidity.jsonl"
 SETTINGS = [COARSE, FINE, LOOKS_TORN, VIEW_PX, SUPERSAMPLE, DEPTH_TOLERANCE, TORN_WEIGHT, ABOVE_DEG, TOP_DEG]
-"""What scores depend on besides the weights."""
+"""Settings that scores depend on besides the weights."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two surfaces show to the same cameras.
+    """Agreement of two surfaces seen from the same cameras.
 
     Attributes:
         torn: float32 [V], share of the true surface's pixels at which the made one is farther away or missing, 0..1.
@@ -97,7 +97,7 @@ def depth_maps(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) 
 
 
 def agreement(made: FloatArray, truth: FloatArray) -> Agreement:
-    """How two surfaces agree in each view.
+    """Compare two surfaces in each view.
 
     A surface is there if it is at most `DEPTH_TOLERANCE` farther away, at the same pixel or at one of the eight around it:
     outlines that lie a pixel apart are no fault, as they would be most of what a thin blade shows.
@@ -117,7 +117,7 @@ def _farther(depth: FloatArray, other: FloatArray) -> FloatArray:
 
 
 def solidity(model: LoadedModel, views: npt.NDArray[np.uint8], truth: TexturedMesh) -> float:
-    """How well the engine's mesh of four views agrees with the true object, 0..1.
+    """Agreement of the engine's mesh of four views with the true object, 0..1.
 
     Args:
         model: The reconstructor.
@@ -141,7 +141,7 @@ class SolidityScores:
     A folder may hold those of several reconstructors; a line that an interruption left unfinished is passed over.
 
     Args:
-        folder: Where they lie; made if need be.
+        folder: Folder of the scores; made if need be.
         weights_sha256: Hex SHA-256 of the reconstructor's weights.
     """
 

@@ -29,7 +29,7 @@ SentenceEncoder = Callable[[Sequence[str]], Tensor]
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """How the table is made.
+    """Settings of the table.
 
     Attributes:
         dim: Length of a row.

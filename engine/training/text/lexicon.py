@@ -1,4 +1,4 @@
-"""What the starter's vocabulary holds, and what it says to the sentence encoder about each entry.
+"""The entries of the starter's vocabulary, and the texts given to the sentence encoder for each.
 
 Entries are words, word-pieces ("##s") and a few phrases ("traffic light"). They come from three lists: the sentence encoder's own
 word-piece vocabulary, the captions of the training objects, and the nouns of WordNet that name something one can see. Such a noun

@@ -1,4 +1,4 @@
-"""How well a set of word vectors knows synonyms: words that the training captions never use, and the caption words they mean."""
+"""Measure how well word vectors know synonyms: words that the training captions never use, and the caption words they mean."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_photos_may_be_one_folder_the_front_alone_or_all_four(tmp_path):
         (["reconstruct", "--views", "views", "--model", "nowhere"], "no reconstructor weights"),
         (["orbit", "nowhere", "-o", "x.gif"], "holds no asset"),
         (["orbit", "nowhere.glb", "-o", "x.gif"], "no file"),
-        (["orbit", "out", "-o", "x.gif", "--background", "plaid"], "no colour"),
+        (["orbit", "out", "-o", "x.gif", "--background", "plaid"], "not a colour"),
     ],
 )
 def test_failures_exit_with_1_and_one_sentence(place, words, sentence, monkeypatch, capsys):

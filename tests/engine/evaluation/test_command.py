@@ -20,7 +20,7 @@ from tetraview.engine.evaluation.scoring import input_views, mesh_images, read_a
 from tetraview.engine.evaluation.sheet import spread
 from tetraview.engine.imaging.colour import on_white
 from tetraview.engine.imaging.compare import psnr
-from tetraview.engine.job import generate as pipeline
+from tetraview.engine.job import run as job_run
 from tetraview.engine.multiview.pipeline import FourViewPipeline
 
 from ...tiny_generators import tiny_components
@@ -53,7 +53,7 @@ def test_report_pictures_and_going_on_after_an_interruption(
     shapes: Path, hull_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, assets = tmp_path / "out" / "report.json", tmp_path / "assets"
-    monkeypatch.setattr(pipeline, "LATTICE_RESOLUTION", 64)  # the 256 of the product takes most of the time
+    monkeypatch.setattr(job_run, "LATTICE_RESOLUTION", 64)  # the 256 of the product takes most of the time
     measure = run_module.measure
     calls: list[str] = []
 

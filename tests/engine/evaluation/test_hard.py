@@ -22,7 +22,7 @@ from tetraview.engine.evaluation.hard.command import summarise_kind
 from tetraview.engine.evaluation.hard.photos import KINDS, Kind, take_photos
 from tetraview.engine.evaluation.objects import normalised
 from tetraview.engine.evaluation.run import file_stem
-from tetraview.engine.job import generate as pipeline
+from tetraview.engine.job import run as job_run
 from tetraview.engine.types import VIEW_NAMES
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -150,7 +150,7 @@ def test_the_drop_is_against_clean_photos_of_the_same_objects() -> None:
 def test_the_command_reports_every_kind_and_goes_on(
     folder: Path, hull_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pipeline, "LATTICE_RESOLUTION", 64)
+    monkeypatch.setattr(job_run, "LATTICE_RESOLUTION", 64)
     photograph = measure.take_photos
     taken: list[str] = []
 

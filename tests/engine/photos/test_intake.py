@@ -164,7 +164,7 @@ def test_a_cut_out_before_a_busy_background_is_doubted_only_if_the_network_doubt
     for confidence, doubted in ((0.5, True), (0.95, False)):
         cut = Cutout(cut_out(photo), "starter", is_plain=not doubted, confidence=confidence)
         warnings = check_photo("front", photo, cut)
-        assert any("the cut-out may be wrong: look at it" in w for w in warnings) == doubted
+        assert any("the cut-out may be wrong: check it" in w for w in warnings) == doubted
         assert not any("too busy" in w for w in warnings)
 
 
@@ -204,7 +204,7 @@ def test_warns_of_one_picture_used_twice(tmp_path):
     photos["back"] = photos["front"]
     warnings = prepare_views(saved(tmp_path, photos), view_px=128).warnings
     assert [w for w in warnings if "same picture" in w] == [
-        "The front and back photos are the same picture: fine only if the object looks alike from there."
+        "The front and back photos are the same picture: keep it only if the object looks the same from those sides."
     ]
 
 

@@ -198,7 +198,7 @@ def test_damaged_weights_are_said_so_and_the_plain_method_stands_in(elsewhere, d
         CutoutNetwork(**TINY).save_pretrained(elsewhere)
         (elsewhere / "config.json").write_text(DEFAULT_CONFIG)
     rgb, _ = next(busy_photos(["bricks"]))
-    with pytest.raises(WeightsError, match=r"cut-out weights in .* cannot be read: get them again"):
+    with pytest.raises(WeightsError, match=r"cut-out weights in .* cannot be read: download them again"):
         segment_starter(rgb, elsewhere)
     facts = cut_out_with_facts(opaque(rgb), "auto")
     assert facts.method == "plain" and not facts.is_plain
@@ -249,5 +249,5 @@ def test_backgrounds_and_their_errors():
         assert 0.03 < truth.mean() < 0.7 and (kind == PLAIN or rgb[~truth].std() > 8)
     with pytest.raises(ValueError, match="unknown kind of background 'sea'"):
         busy_photo(draw("box", 100), "sea", rng)
-    with pytest.raises(ValueError, match="a crowd needs others"):
+    with pytest.raises(ValueError, match="a crowd needs other objects"):
         busy_photo(draw("box", 100), CROWD, rng)

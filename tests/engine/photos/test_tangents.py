@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tetraview.engine.cameras import CANONICAL_RIG, RIG_FOVY_DEG, Rig, project, rig_c2w
 from tetraview.engine.photos.framing import frame_views, without_specks
-from tetraview.engine.photos.tangents import laid_together
+from tetraview.engine.photos.tangents import align_by_tangents
 from tetraview.engine.types import VIEW_NAMES
 
 from .scenes import placed
@@ -48,9 +48,9 @@ def test_outlines_that_touch_common_planes_already_stay():
         name: np.concatenate([project(part, camera, RIG_FOVY_DEG)[:, :2] for part in CHAIR]).astype(float)
         for name, camera in zip(VIEW_NAMES, rig_c2w(), strict=True)
     }
-    for move in laid_together(outlines, CANONICAL_RIG).values():
+    for move in align_by_tangents(outlines, CANONICAL_RIG).values():
         assert (move.scale, move.right, move.down) == pytest.approx((1, 0, 0), abs=2e-3)
-    two = laid_together({name: outlines[name] for name in ("front", "right")}, CANONICAL_RIG)
+    two = align_by_tangents({name: outlines[name] for name in ("front", "right")}, CANONICAL_RIG)
     assert all(move.scale == pytest.approx(1, abs=2e-3) for move in two.values())
 
 

@@ -336,15 +336,15 @@ def test_stray_prints_do_not_break_the_protocol(tmp_path, request_from_views):
         from importlib import import_module
         launch = runpy.run_path({str(LAUNCHER)!r})
         launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parents[2])
-        pipeline = import_module("tetraview.engine.job.generate")
-        original = pipeline.frame_views
+        steps = import_module("tetraview.engine.job.run")
+        original = steps.frame_views
         def noisy(*arguments):
             print("stray print")
             os.write(1, b"stray native write\\n")
             os.system("echo stray child")
             assert sys.stdin.read() == ""
             return original(*arguments)
-        pipeline.frame_views = noisy
+        steps.frame_views = noisy
         import_module("tetraview.engine.process.worker").main(sys.argv[1:])
     """
     request = protocol.request_to_dict(request_from_views())
@@ -363,10 +363,10 @@ def test_unexpected_errors_are_told_and_logged(tmp_path, request_from_views):
         from importlib import import_module
         launch = runpy.run_path({str(LAUNCHER)!r})
         launch["load_package"](launch["Path"]({str(LAUNCHER)!r}).parents[2])
-        pipeline = import_module("tetraview.engine.job.generate")
+        steps = import_module("tetraview.engine.job.run")
         def broken(*arguments):
             raise ZeroDivisionError("by us")
-        pipeline.frame_views = broken
+        steps.frame_views = broken
         import_module("tetraview.engine.process.worker").main(["--home", {str(tmp_path)!r}])
     """
     request = protocol.request_to_dict(request_from_views())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tetraview.engine.reconstructor import Field, Reconstructor, field
-from tetraview.engine.reconstructor.holes import CELLS, MOST, THICKNESS, hole_lifts
+from tetraview.engine.reconstructor.holes import CELLS, MOST, THICKNESS, hole_fill_offsets
 from tetraview.engine.training.mesh_loss import detached, signed_distances
 
 from .models import ball_views
@@ -28,7 +28,7 @@ def plate(hole_density: float, deepest: float = -0.02, gap: slice = slice(24, 34
 
 def closed(density: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """The plate after lifting: bool [G, G, G], axes x, y, z."""
-    xy, xz, yz = hole_lifts(density, distance)
+    xy, xz, yz = hole_fill_offsets(density, distance)
     lift = np.maximum(np.maximum(xy.T[:, :, None], xz.T[:, None, :]), yz.T[None, :, :])
     return distance + lift > 0
 
@@ -52,12 +52,12 @@ def test_fog_within_a_plate_becomes_a_thin_sheet_at_its_densest() -> None:
     ],
 )
 def test_nothing_else_is_lifted(what: str, arrays: tuple[np.ndarray, np.ndarray]) -> None:
-    assert not hole_lifts(*arrays).any(), what
+    assert not hole_fill_offsets(*arrays).any(), what
 
 
 def test_planes_are_in_the_order_and_turn_of_the_triplanes() -> None:
     shift = (5, -3, 0)
-    moved = hole_lifts(*(np.roll(values, shift, (0, 1, 2)) for values in plate(8.0)))
+    moved = hole_fill_offsets(*(np.roll(values, shift, (0, 1, 2)) for values in plate(8.0)))
     rows, columns = np.nonzero(moved[0])
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (28, 39, 20, 31)  # x, y; one cell wider
     assert np.isclose(moved[0].max(), THICKNESS / 2 + 0.02) and not moved[1:].any()
@@ -68,9 +68,9 @@ def test_lattice_points_and_training_loss_are_lifted_alike(tiny: Reconstructor, 
     points = ijk / 16.0 - 1
 
     def lifted(by: np.ndarray) -> Field:
-        monkeypatch.setattr(field, "hole_lifts", lambda density, distance: by)
+        monkeypatch.setattr(field, "hole_fill_offsets", lambda density, distance: by)
         encoded = tiny.encode(ball_views())
-        encoded.lifts()
+        encoded.hole_fill_offsets()
         return encoded
 
     pattern = np.random.default_rng(0).uniform(0, 0.05, (3, CELLS, CELLS)).astype(np.float32)
@@ -78,6 +78,6 @@ def test_lattice_points_and_training_loss_are_lifted_alike(tiny: Reconstructor, 
     assert torch.allclose(plain.lattice_sdf(ijk, 32), plain.sdf(points), atol=1e-5)
     assert torch.allclose(changed.lattice_sdf(ijk, 32), changed.sdf(points), atol=1e-5)
     seen = Field(tiny, detached(changed.encoded))  # the silhouettes of the network's own size, as in training
-    assert torch.allclose(signed_distances(tiny, seen.encoded, seen.lifts(), points)[1], seen.sdf(points), atol=1e-4)
+    assert torch.allclose(signed_distances(tiny, seen.encoded, seen.hole_fill_offsets(), points)[1], seen.sdf(points), atol=1e-4)
     gain = changed.sdf(points) - plain.sdf(points)
     assert (gain >= -1e-6).all() and gain.max() > 0.02

@@ -1,0 +1,294 @@
+"""One request on its way from photos or a prompt to an asset: nine steps, and what they hand on to one another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import EngineError, InvalidRequestError
+from ..models.loading import ModelCache, field_of_views, require_generator, require_reconstructor
+from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
+from ..types import VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Views
+from ..version import __version__
+from .folder import JobFolder, write_text, written_whole
+from .photos_phase import FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
+from .progress import OnProgress
+from .views_phase import paint_views
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..cameras import Rig
+    from ..reconstructor import Field
+
+logger = logging.getLogger(__name__)
+
+LATTICE_RESOLUTION = 256
+ORBIT_SAMPLES, ORBIT_SLABS = 28, 7
+"""Samples a ray of the orbit preview, and parts they are decoded in."""
+ROUGHNESS, METALLIC = 0.7, 0.0
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+FaceArray = npt.NDArray[np.int32]
+
+MESSAGES: dict[str, str] = {
+    "photos": "Reading the photos",
+    "views": "Painting",
+    "planes": "Understanding the views",
+    "orbit": "Turning it around",
+    "mesh": "Finding the surface",
+    "simplify": "Reducing triangles",
+    "unwrap": "Unwrapping",
+    "texture": "Painting the texture",
+    "asset": "Writing the asset",
+}
+"""What each phase does, for a person."""
+
+
+class Run:
+    """One request, step by step. Each step writes its result to the job's folder before the next begins.
+
+    Call the steps of `step` in the order of `types.PHASES`; those that a request does not need may be left out.
+
+    Args:
+        request: What to make.
+        models: Where loaded models are kept.
+        device: Torch device of the models.
+
+    Attributes:
+        request: What to make; with the elevation that the photos' step found.
+        job: The job's folder.
+        framed: The views that are known, after the photos; all four, after they are painted.
+        field: The object's field, after the planes.
+        verts, faces: The surface, float32 [V, 3] and int32 [F, 3], after the mesh; within the budget, after simplification.
+        atlas: The mesh with its UV atlas, after unwrapping.
+        albedo: The texture, uint8 [T, T, 3], after it is baked.
+        orbit: The orbit preview's files, after it is rendered.
+        hashes: SHA-256 of the weights that were used, by file.
+
+    Raises:
+        InvalidRequestError: The edited views would lie over those they come from.
+        EngineError: The job's folder cannot be written.
+    """
+
+    def __init__(self, request: GenerateRequest, models: ModelCache, device: str) -> None:
+        self.request, self.models, self.device = request, models, device
+        self.job = begin_job(request)
+        self.framed = FramedViews({})
+        self.field: Field | None = None
+        self.verts: FloatArray = np.zeros((0, 3), np.float32)
+        self.faces: FaceArray = np.zeros((0, 3), np.int32)
+        self.atlas: Any = None
+        self.albedo: UInt8Array = np.zeros((0, 0, 3), np.uint8)
+        self.orbit: Orbit | None = None
+        self.hashes: dict[str, str] = {}
+
+    @property
+    def views(self) -> Mapping[str, UInt8Array]:
+        """The views, uint8 [S, S, 4] RGBA keyed by name."""
+        return self.framed.images
+
+    def step(self, phase: str) -> Callable[[OnProgress], None]:
+        """The step of a phase, to be called with what it reports its progress to.
+
+        Raises:
+            PhotoError: The planes are next, and a view is empty.
+        """
+        if phase == "planes":
+            require_no_empty_view(self.views)
+        steps: dict[str, Callable[[OnProgress], None]] = {
+            "photos": self.frame_photos, "views": self.paint_missing_views, "planes": self.encode_planes,
+            "orbit": self.render_orbit, "mesh": self.extract_surface, "simplify": self.simplify, "unwrap": self.unwrap,
+            "texture": self.bake_texture, "asset": self.write_asset,
+        }  # fmt: skip
+        return steps[phase]
+
+    def results(self, phase: str) -> Iterator[Event]:
+        """What the phases up to this one made, to be told when it is over."""
+        if phase == ("views" if self.request.painted else "photos") and len(self.views) == len(VIEW_NAMES):
+            paths = {name: str(path) for name, path in self.job.view_paths.items()}
+            yield Views(paths, (*self.framed.warnings, *warnings_of_empty(self.views)), self.request.painted)
+        elif phase == "planes":
+            yield Planes(str(self.job.planes))
+        elif phase == "orbit" and self.orbit is not None:
+            yield self.orbit
+
+    def frame_photos(self, report: OnProgress) -> None:
+        """Step 1: photos are cut out and framed, or the views that an earlier run left are taken over."""
+        self.framed = frame_views(self.request, self.job, report, self._rerender_psnr)
+        if self.framed.elevation_deg is not None:  # found, for the rest of the job
+            self.request = replace(self.request, elevation_deg=self.framed.elevation_deg)
+            write_text(self.job.request, self.request.to_json() + "\n")
+
+    def paint_missing_views(self, report: OnProgress) -> None:
+        """Step 2: the views that no photo shows are painted."""
+        folder = generator_folder(self.request)
+        painted = paint_views(self.request, self.job, self.framed, self.models, folder, self.device, report)
+        self.framed = painted.views
+        self.hashes |= painted.generator.sha256
+
+    def encode_planes(self, report: OnProgress) -> None:
+        """Step 3: the object's field, its planes in `planes.safetensors`; on the CPU if the GPU's memory is short."""
+        import torch
+        from safetensors.torch import save
+
+        torch.manual_seed(self.request.seed % 2**63)
+        np.random.seed(self.request.seed % 2**32)
+        folder = model_folder(self.request)
+        model = self.models.get(folder, self.device)
+        report(0.5)
+        try:
+            field = field_of_views(model, self.views, self.request.rig)
+        except torch.OutOfMemoryError:
+            logger.warning("out of memory on %s, going on with the CPU", self.device)
+            report(0.5, "The GPU is out of memory: continuing on the CPU")
+            model = self.models.get(folder, "cpu")
+            field = field_of_views(model, self.views, self.request.rig)
+        report(0.9)
+        planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
+        with written_whole(self.job.planes) as path:
+            path.write_bytes(save({"planes": planes.to("cpu", torch.float16).contiguous()}))
+        self.field = field
+        self.hashes |= model.sha256
+
+    def render_orbit(self, report: OnProgress) -> None:
+        """Step 4: one turn around the field, as PNGs, GIF and WebP."""
+        from ..cameras import RIG_FOVY_DEG
+        from ..rendering.turntable import compose, turn_c2w, write_turntable
+        from ..rendering.volumetric import render_field
+
+        request, job, field = self.request, self.job, self._known_field
+        count = request.orbit_frames
+        images: list[Image.Image] = []
+        for camera in turn_c2w(count, request.elevation_deg):
+            report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
+            frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
+            images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
+        frames = write_turntable(images, job.orbit)
+        write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)
+        write_turntable(images, job.orbit_webp)
+        self.orbit = Orbit(tuple(str(path) for path in frames), str(job.orbit_gif), str(job.orbit_webp))
+
+    def extract_surface(self, report: OnProgress) -> None:
+        """Step 5: the surface of the field without specks, in `mesh.npz`.
+
+        Raises:
+            EngineError: There is no surface.
+        """
+        from ..geometry.cleanup import remove_specks
+        from ..geometry.extract import extract_mesh
+
+        verts, faces = extract_mesh(self._known_field, LATTICE_RESOLUTION, on_progress=report)
+        if len(faces):
+            verts, faces = remove_specks(verts, faces)
+        if len(faces) == 0:
+            raise EngineError("No solid object was found in these views: check that all four show it, each from its own side.")
+        with written_whole(self.job.mesh) as path:
+            np.savez(path, verts=verts, faces=faces)
+        self.verts, self.faces = verts, faces
+
+    def simplify(self, report: OnProgress) -> None:
+        """Step 6: no more triangles than the budget."""
+        from ..geometry.simplify import simplify
+
+        self.verts, self.faces = simplify(self.verts, self.faces, self.request.poly_budget)
+
+    def unwrap(self, report: OnProgress) -> None:
+        """Step 7: the UV atlas, in `asset.npz`."""
+        from ..texturing.atlas import unwrap
+
+        self.atlas = atlas = unwrap(self.verts, self.faces, self.request.texture_px)
+        with written_whole(self.job.asset) as path:
+            np.savez(path, verts=atlas.verts, faces=atlas.faces, uvs=atlas.uvs, uv_faces=atlas.uv_faces)
+
+    def bake_texture(self, report: OnProgress) -> None:
+        """Step 8: the albedo, in `albedo.png`."""
+        from PIL import Image
+
+        from ..texturing.texture import paint_texture
+
+        request = self.request
+        self.albedo = paint_texture(
+            self._known_field, self.atlas, self.views, request.rig, request.texture_px, on_progress=report
+        )
+        with written_whole(self.job.albedo) as path:
+            Image.fromarray(self.albedo).save(path, compress_level=3)
+
+    def write_asset(self, report: OnProgress) -> None:
+        """Step 9: `asset.glb`."""
+        from ..texturing.glb import write_glb
+
+        with written_whole(self.job.glb) as path:
+            write_glb(path, self.atlas, self.albedo, ROUGHNESS, METALLIC)
+
+    def asset(self, timings: Mapping[str, float]) -> Asset:
+        """The finished asset; `timings` are the seconds of each phase."""
+        job, atlas = self.job, self.atlas
+        return Asset(
+            str(job.glb), str(job.asset), str(job.albedo), ROUGHNESS, METALLIC, len(atlas.verts), len(atlas.faces),
+            dict(timings), __version__, self.hashes,
+        )  # fmt: skip
+
+    @property
+    def _known_field(self) -> Field:
+        if self.field is None:
+            raise RuntimeError("the planes come first")
+        return self.field
+
+    def _rerender_psnr(self, views: Mapping[str, UInt8Array], rig: Rig) -> float:
+        """How well a reconstruction shows the views again, dB; the reconstructor is loaded when this is first asked."""
+        from .elevation_score import rerender_psnr
+
+        return rerender_psnr(self.models.get(model_folder(self.request), self.device), views, rig)
+
+
+def model_folder(request: GenerateRequest) -> Path:
+    """Folder of the reconstructor's weights."""
+    return Path(request.model) if request.model else STARTER_MODEL
+
+
+def generator_folder(request: GenerateRequest) -> Path:
+    """Folder of the four-view generator's weights."""
+    return Path(request.generator) if request.generator else STARTER_GENERATOR
+
+
+def require_weights(request: GenerateRequest, phases: tuple[str, ...]) -> None:
+    """Raise `WeightsError` if the weights that these phases need are missing."""
+    if "views" in phases:
+        require_generator(generator_folder(request))
+    if "planes" in phases:
+        require_reconstructor(model_folder(request))
+
+
+def is_warm(request: GenerateRequest, phases: tuple[str, ...], models: ModelCache, device: str) -> bool:
+    """Whether all models that these phases need are loaded already."""
+    return ("planes" not in phases or models.has(model_folder(request), device)) and (
+        "views" not in phases or models.has_generator(generator_folder(request), device)
+    )
+
+
+def begin_job(request: GenerateRequest) -> JobFolder:
+    """Make the job's folder and write its request.
+
+    Raises:
+        InvalidRequestError: The edited views would lie over those they come from.
+        EngineError: The folder cannot be written.
+    """
+    job = JobFolder(Path(request.output_dir))
+    in_place = is_same_place(request, job)
+    if in_place and (request.repaint or request.flip or request.replace):
+        raise InvalidRequestError("Edited views must not overwrite the old ones: choose another output folder.")
+    among_results = any(Path(photo).resolve().parent == job.views.resolve() for photo in request.photos.values())
+    try:
+        job.begin(keep_views=in_place or among_results)
+        write_text(job.request, request.to_json() + "\n")
+    except OSError as error:
+        raise EngineError(f"The folder {job.path} cannot be written ({error.strerror}): choose another one.") from error
+    return job
