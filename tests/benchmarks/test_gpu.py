@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import every_kernel
@@ -25,13 +25,6 @@ def outcome(step: gpu.Step, folder: Path, left_s: float = 100.0) -> str:
     return gpu.run(step, folder, dict(os.environ), left_s)
 
 
-def _lives(pid: int) -> bool:
-    try:
-        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 def test_a_step_leaves_a_log_and_its_last_line(tmp_path: Path) -> None:
     said = outcome(
         python("import os; print('first'); print('== 3 passed, ' + os.environ['EXTRA'] + ' ==')", environment={"EXTRA": "a|b"}),
@@ -49,17 +42,19 @@ def test_a_failure_is_told_with_its_status(tmp_path: Path) -> None:
 
 
 def test_a_step_is_stopped_with_its_children_when_its_time_is_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)  # at its end when no child holds the other side
     code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(child.pid, flush=True); time.sleep(60)"
+        "import signal, subprocess, sys\n"
+        f"alive = open({str(tmp_path / 'alive')!r}, 'wb', buffering=0); alive.write(b'1')\n"
+        "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'], pass_fds=[alive.fileno()])\n"
+        "signal.pause()"
     )
     assert outcome(python(code, limit_s=5.0), tmp_path) == "FAILED: stopped after 5 s"
-    child = int((tmp_path / "try.log").read_text())
-    until = time.monotonic() + 10
-    while _lives(child) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not _lives(child)
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b"1"
+    assert select.select([reader], [], [], 60)[0] and os.read(reader, 1) == b"", "a child is still alive"
+    os.close(reader)
 
 
 def test_what_cannot_be_run_is_not(tmp_path: Path) -> None:

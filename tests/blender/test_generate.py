@@ -39,9 +39,7 @@ def tick_until(run, condition):
     state = {"RUNNING_MODAL"}
     while state == {"RUNNING_MODAL"} and not condition():
         assert time.monotonic() < deadline, "no end in time"
-        started = time.monotonic()
         state = run.tick(bpy.context)
-        assert state != {"RUNNING_MODAL"} or time.monotonic() - started < 1.0  # a tick never waits
         time.sleep(0.02)
     return state
 
@@ -115,7 +113,7 @@ def cancel_at(run, phase):
         if not asked and context.window_manager.tetraview.phase == phase:
             assert not bpy.ops.tetraview.generate.poll()  # one job at a time
             assert bpy.ops.tetraview.cancel() == {"FINISHED"}
-            asked.append(time.monotonic())
+            asked.append(phase)
 
     run._take = take_and_cancel
     return asked
@@ -128,11 +126,24 @@ def test_cancelling_in_any_phase_leaves_the_scene_alone(small, phase):
     asked = cancel_at(run, phase)
     assert tick_until(run, lambda: False) == {"CANCELLED"}
     assert asked, f"no event of {phase}"
-    assert time.monotonic() - asked[0] < 30
     assert not run.failed, (run.outcome, small.status.report)
     assert small.status.note == "Generate mesh: cancelled."
     assert small.status.error == ""
     assert contents() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_tick_does_not_wait_for_the_engine(small):
+    run = start(small)
+    tick_until(run, lambda: small.status.phase == "photos")
+    pid = small.module("operators.session").engine().pid
+    os.kill(pid, signal.SIGSTOP)
+    try:  # a tick that waits for a message would never come back
+        assert [run.tick(bpy.context) for _ in range(100)] == [{"RUNNING_MODAL"}] * 100
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    bpy.ops.tetraview.cancel()
+    assert tick_until(run, lambda: False) == {"CANCELLED"}
 
 
 def test_the_modal_operator_only_listens_to_its_timer_and_ends_with_the_mesh(small):

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -233,7 +232,6 @@ def test_interrupt_exits_with_130_and_no_asset(place):
     child = subprocess.Popen(command, cwd=place, env=environment, stdout=pipe, stderr=pipe, text=True)
     while '"planes"' not in child.stdout.readline():
         pass
-    time.sleep(0.1)
     child.send_signal(signal.SIGINT)
     _, log = child.communicate(timeout=60)
     assert child.returncode == 130 and log.splitlines()[-1] == "interrupted"

@@ -100,16 +100,23 @@ def test_cancelling_a_painting_keeps_the_process(warm_engine, request_to_paint):
     assert not list(Path(request_to_paint().output_dir, "views").iterdir()) and warm_engine.pid == pid
 
 
-def test_poll_never_blocks_and_done_comes_last(warm_engine, request_from_views):
+def test_done_comes_last(warm_engine, request_from_views):
     job = warm_engine.submit(request_from_views(), stop_after="photos")
-    events, longest_s = [], 0.0
-    while not job.done:
-        start = time.monotonic()
-        events += job.poll()
-        longest_s = max(longest_s, time.monotonic() - start)
-        time.sleep(0.01)
+    events = []
+    until(lambda: events.extend(job.poll()) or job.done)
     assert isinstance(events[-1], Views) and job.poll() == []
-    assert longest_s < 0.5
+
+
+@posix
+def test_poll_returns_while_the_engine_says_nothing(own_engine, lasting_request):
+    job = own_engine.submit(lasting_request)
+    wait_for_phase(job, "planes")
+    os.kill(own_engine.pid, signal.SIGSTOP)
+    until(lambda: not job.poll())  # what it had said before
+    assert [job.poll() for _ in range(1000)] == [[]] * 1000  # a poll that waits for a message would never come back
+    os.kill(own_engine.pid, signal.SIGCONT)
+    job.cancel()
+    until(lambda: job.ended)
 
 
 def test_jobs_run_one_after_the_other(warm_engine, request_from_views):
@@ -182,14 +189,12 @@ def test_deaf_engine_is_killed_after_the_grace_period_and_restarted(tmp_path, re
 
 
 @posix
-def test_killed_engine_is_reported_at_once_with_its_log(own_engine, request_from_views, lasting_request):
+def test_killed_engine_is_reported_with_its_signal_and_log(own_engine, request_from_views, lasting_request):
     job = own_engine.submit(lasting_request)
     wait_for_phase(job, "planes")
-    start = time.monotonic()
     os.kill(own_engine.pid, signal.SIGKILL)
-    with pytest.raises(EngineStoppedError, match="killed by signal 9") as caught:
+    with pytest.raises(EngineStoppedError, match="killed by signal 9") as caught:  # and not: has not answered for so long
         list(job.run())
-    assert time.monotonic() - start < 2
     assert caught.value.exit_code == -9
     assert any("INFO tetraview.engine" in line for line in caught.value.log_tail)
     assert caught.value.log_tail[-1] in str(caught.value)
@@ -255,7 +260,7 @@ def test_close_ends_the_process_and_its_jobs(tmp_path, lasting_request):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 def test_engine_exits_when_its_parent_is_killed(tmp_path):
     script = f"""
-        import sys, time
+        import signal, sys, time
         from pathlib import Path
         from tetraview.engine.client import EngineProcess
         engine = EngineProcess(sys.executable, Path({str(tmp_path)!r}))
@@ -263,7 +268,7 @@ def test_engine_exits_when_its_parent_is_killed(tmp_path):
         while not engine.ready:
             time.sleep(0.05)
         print(engine.pid, flush=True)
-        time.sleep(60)
+        signal.pause()
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
     with parent:
