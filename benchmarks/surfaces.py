@@ -55,7 +55,7 @@ def load_surfaces(folder: Path) -> dict[str, Surface]:
 
 def make_surfaces(pack: Path, clean: int, torn: int) -> Iterator[tuple[str, Surface]]:
     """Each surface with its name; the same for the same pack and weights."""
-    from tetraview.engine.evaluation.objects import choose_objects, find_objects, load_refs
+    from tetraview.engine.evaluation.objects import choose_objects, find_objects, load_all
     from tetraview.engine.evaluation.scoring import input_views
     from tetraview.engine.geometry.cleanup import remove_specks
     from tetraview.engine.geometry.extract import extract_mesh
@@ -72,7 +72,7 @@ def make_surfaces(pack: Path, clean: int, torn: int) -> Iterator[tuple[str, Surf
 
     refs = choose_objects(find_objects([pack]), limit=clean, seed=11)
     shown: list[dict[str, UInt8Array]] = []
-    for number, (_, mesh) in enumerate(load_refs(refs)):
+    for number, (_, mesh) in enumerate(load_all(refs)):
         shown.append(input_views(mesh, VIEW_PX))
         yield f"clean_{number:02d}", surface_of(shown[-1])
     for kind in TORN:
