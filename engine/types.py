@@ -123,7 +123,7 @@ class GenerateRequest:
         default=30.0,
         metadata=describe(
             "Vertical angle that the photos show, degrees; 0 for pictures without perspective, as drawn turnarounds are",
-            label="Camera Angle", called="A camera angle of {} degrees", bounds=(0, 90), unit="deg", changes="photos",
+            label="Field of View", called="A field of view of {} degrees", bounds=(0, 90), unit="deg", changes="photos",
             group="how", option="--lens", section="mesh", property_name="lens",
         ),
     )  # fmt: skip

@@ -48,10 +48,10 @@ def simplify(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], bu
     if len(faces) <= budget:
         return merge_short_edges(verts, faces, shortest / 2)
     target = min(int(_FAST_TO_BUDGETS * budget), budget + _FAST_TO_MORE)
-    rough = _roughly(verts, faces, target, shortest, closed)
+    rough = roughly_simplify(verts, faces, target, shortest, closed)
     while len(rough[1]) < budget and target < len(faces):  # most of what was left were knots of tiny triangles
         target *= 4
-        rough = _roughly(verts, faces, target, shortest, closed)
+        rough = roughly_simplify(verts, faces, target, shortest, closed)
     simple = collapse_edges(*rough, budget)
     if len(simple[1]) > budget:
         simple = collapse_edges(*simple, budget, keep_shape=False)
@@ -60,8 +60,21 @@ def simplify(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], bu
     return merge_short_edges(*simple, shortest / 2)
 
 
-def _roughly(verts: FloatArray, faces: FaceArray, target: int, shortest: float, closed: bool) -> tuple[FloatArray, FaceArray]:
-    """About `target` triangles by unchecked collapses, made a manifold again, without edges below `shortest`."""
+def roughly_simplify(
+    verts: FloatArray, faces: FaceArray, target: int, shortest: float, closed: bool
+) -> tuple[FloatArray, FaceArray]:
+    """Simplify to about `target` triangles by unchecked collapses, and make a manifold of the result.
+
+    Args:
+        verts: float32 [V, 3].
+        faces: int32 [F, 3].
+        target: Triangles to aim at.
+        shortest: Shorter edges than this are merged, world units; 0 merges none.
+        closed: Whether the mesh is closed, so that slivers which came loose can be told by their volume.
+
+    Returns:
+        verts, faces: float32 [V', 3] and int32 [F', 3], closed if the mesh is.
+    """
     if len(faces) > target:
         verts, faces = fast_simplification.simplify(verts, faces, target_count=target, agg=_AGGRESSION)
         verts, faces = glue_sides(verts, faces)

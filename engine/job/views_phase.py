@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import RIG_ELEVATION_DEG
+from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG
 from ..errors import EngineError
 from ..models.loading import LoadedGenerator, ModelCache
 from ..types import VIEW_NAMES, GenerateRequest, Preview
@@ -173,6 +173,11 @@ def _warnings(request: GenerateRequest, pipeline: FourViewPipeline) -> list[str]
     if request.elevation_deg != RIG_ELEVATION_DEG:
         found.append(
             f"Views are painted as seen from {RIG_ELEVATION_DEG:g} degrees above, and yours from {request.elevation_deg:g}: "
+            "they will fit together badly."
+        )
+    if request.fovy_deg != RIG_FOVY_DEG:
+        found.append(
+            f"Views are painted with a field of view of {RIG_FOVY_DEG:g} degrees, and yours have {request.fovy_deg:g}: "
             "they will fit together badly."
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import fast_simplification
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tetraview.engine.geometry.cleanup import is_watertight, signed_volume
 from tetraview.engine.geometry.collapse import collapse_edges, normals_and_quality
 from tetraview.engine.geometry.extract import extract_mesh
 from tetraview.engine.geometry.gluing import merge_short_edges
-from tetraview.engine.geometry.simplify import simplify
+from tetraview.engine.geometry.simplify import roughly_simplify, simplify
 
 from .shapes import AnalyticField, box, smooth_random, sphere, torus, union
 
@@ -130,6 +131,14 @@ def _torn(seed: int, resolution: int = 96) -> tuple[np.ndarray, np.ndarray]:
         return torch.minimum(0.03 - ball(points).abs(), 0.1 * (holes + 0.1))
 
     return extract_mesh(AnalyticField(torn), resolution)
+
+
+def test_what_unchecked_collapses_leave_is_made_a_manifold() -> None:
+    """Without any merging of short edges, the sheets that touch are glued."""
+    verts, faces = _torn(0)
+    touching = fast_simplification.simplify(verts, faces, target_count=3000, agg=5.0)[1]
+    assert not is_watertight(touching)
+    assert is_watertight(roughly_simplify(verts, faces, 3000, 0.0, True)[1])
 
 
 @pytest.mark.parametrize("budget", [60_000, 10_000, 2_000])

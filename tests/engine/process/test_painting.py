@@ -184,6 +184,8 @@ def test_painting_nothing_at_all_is_an_error(run, request_to_paint, blank_genera
 def test_warnings_of_what_has_no_effect_or_does_not_fit(run, request_to_paint):
     warnings = run(request_to_paint(elevation_deg=0.0, negative_prompt="legs"), "views")[-1].warnings
     assert len(warnings) == 1 and "20 degrees" in warnings[0]
+    warnings = run(request_to_paint(fovy_deg=0.0), "views")[-1].warnings
+    assert len(warnings) == 1 and "field of view of 30 degrees, and yours have 0" in warnings[0]
 
 
 @pytest.mark.parametrize(
