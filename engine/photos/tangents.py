@@ -51,14 +51,14 @@ def align_by_tangents(outlines: Mapping[str, Float64Array], rig: Rig) -> dict[st
     """
     names = list(outlines)
     azimuth_deg = np.array([RIG_AZIMUTH_DEG[VIEW_NAMES.index(name)] for name in names])
-    lens = Rig(rig.elevation_deg, max(rig.fovy_deg, _LONGEST_LENS_DEG))  # the planes meet in the cameras: none is at infinity
-    tan = np.tan(np.deg2rad(lens.fovy_deg) / 2)
+    # The planes meet in the cameras, so none may be at infinity; how far they are does not matter, as only directions count.
+    tan = np.tan(np.deg2rad(max(rig.fovy_deg, _LONGEST_LENS_DEG)) / 2)
     middles = [(outlines[name].min(0) + outlines[name].max(0)) / 2 for name in names]
 
     def residuals(parameters: Float64Array) -> Float64Array:
         unknown = parameters.reshape(len(names), -1)
         moves = unknown * _PRIOR_SD
-        cameras = orbit_c2w(azimuth_deg + moves[:, 4], rig.elevation_deg + moves[:, 5], lens.distance).astype(np.float64)
+        cameras = orbit_c2w(azimuth_deg + moves[:, 4], rig.elevation_deg + moves[:, 5]).astype(np.float64)
         rays = []
         for name, middle, move, camera in zip(names, middles, moves, cameras, strict=True):
             points = middle + (outlines[name] - middle) @ _turn(move[3]).T * np.exp(move[0]) + move[1:3]

@@ -97,6 +97,26 @@ def test_augmented_views_and_rays_stay_one_scene(cache: ViewCache, settings: dic
         assert error.median() < 0.1
 
 
+@pytest.mark.parametrize(("mirror", "turn"), [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_known_views_and_surface_go_along_with_mirror_and_turn(cache: ViewCache, mirror: float, turn: float) -> None:
+    """Compared with the same draw left as it is: a known view stays the one that shows its side, points move as the rays do."""
+    settings = {"rays": 64, "jittered": 0.0, "recolour": 0.0, "known": (0, 1, 0, 0)}
+    seen = set()
+    for seed in range(12):
+        plain, moved = (
+            draw_object(cache[0], BatchConfig(**settings, mirror=m, turn=t), 32, np.random.default_rng(seed))
+            for m, t in ((0.0, 0.0), (mirror, turn))
+        )
+        world = np.linalg.inv(moved.frame)  # from the object's own world to the batch's
+        assert np.allclose(moved.surface[:, :3], plain.surface[:, :3] @ world.T, atol=1e-5)
+        assert np.allclose(moved.surface[:, 3:6], plain.surface[:, 3:6] @ world.T, atol=1e-5)
+        towards = [np.array(way) for way in ((0, -1, 0), (1, 0, 0), (0, 1, 0), (-1, 0, 0))]  # cameras of front, right, back, left
+        sides = {tuple(np.round(world @ towards[view], 3) + 0.0) for view in np.flatnonzero(plain.known)}
+        assert {tuple(np.round(towards[view], 3) + 0.0) for view in np.flatnonzero(moved.known)} == sides
+        seen.add(tuple(moved.known))
+    assert len(seen) > 1
+
+
 def test_recolouring_is_the_same_for_inputs_and_targets(cache: ViewCache) -> None:
     config = BatchConfig(rays=320, jittered=0.0, recolour=1.0, foreground=1.0, mirror=0.0, turn=0.0, patch=1, **FOUR_CANONICAL)
     drawn = draw_object(cache[0], config, 32, np.random.default_rng(5))

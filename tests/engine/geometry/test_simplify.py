@@ -111,6 +111,17 @@ def _shortest_edge(verts: np.ndarray, faces: np.ndarray) -> float:
     return float(lengths.min() / np.ptp(verts, axis=0).max())
 
 
+def test_a_tetrahedron_that_stands_alone_is_not_folded_up() -> None:
+    """Its edges are by far the cheapest to collapse, and two faces on each other would be left."""
+    verts, faces = _mesh("sphere", 32)
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32) * 0.01 + 0.9
+    tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]]) + len(verts)
+    both = np.concatenate([verts, corners]), np.concatenate([faces, tetrahedron])
+    simple_faces = collapse_edges(*both, 200, keep_shape=False)[1]
+    assert len(simple_faces) == 200 and is_watertight(simple_faces)
+    assert len(np.unique(np.sort(simple_faces, 1), axis=0)) == len(simple_faces)
+
+
 def test_knots_of_tiny_triangles_are_merged():
     verts, faces = _mesh("box")
     merged_verts, merged_faces = merge_short_edges(verts, faces, 2e-3)
