@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cameras import CANONICAL_RIG, Rig
 from ..errors import EngineError, InvalidRequestError
 from ..job.folder import write_json
 from ..types import VIEW_NAMES, GenerateRequest
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of the draw, of the engine and of surface samples (0)")
     add("--ids", nargs="+", metavar="ID", help="measure only these objects")
     add("--model", metavar="DIR", help="folder of reconstructor weights (those of the package)")
+    rig = (CANONICAL_RIG.elevation_deg, CANONICAL_RIG.fovy_deg)
+    add("--rig", nargs=2, type=float, default=rig, metavar=("ELEVATION", "LENS"),
+        help="cameras of the views: degrees above the horizon, and field of view; 0: orthographic (20 30)")  # fmt: skip
     add("--known", nargs="+", choices=VIEW_NAMES, default=list(VIEW_NAMES), metavar="VIEW",
         help="show these views only, and paint the others (all four)")  # fmt: skip
     add("--generator", metavar="DIR", help="folder of generator weights, to paint with (those of the package)")
@@ -142,6 +146,7 @@ def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Ev
         model_folder=model_folder,
         generator_folder=generator_folder,
         steps=args.steps,
+        rig=Rig(*args.rig),
         known=tuple(name for name in VIEW_NAMES if name in args.known),
         device=device.name,
         resolutions=tuple(args.resolution),
@@ -168,6 +173,7 @@ def _settings(args: argparse.Namespace, setup: Evaluation, lpips: LpipsSource, w
         "poly_budget": setup.poly_budget,
         "texture_px": setup.texture_px,
         "seed": setup.seed,
+        "rig": [setup.rig.elevation_deg, setup.rig.fovy_deg],
         "known": list(setup.known),
         "steps": setup.steps,
         "device": setup.device,
@@ -246,7 +252,8 @@ def check_settings(args: argparse.Namespace) -> None:
     if Path(args.out).suffix != ".json":
         raise InvalidRequestError(f"The report {args.out} must end in .json.")
     GenerateRequest(
-        photos={}, output_dir="", views_dir="views", poly_budget=args.poly_budget, texture_px=args.texture_px, device=args.device
+        photos={}, output_dir="", views_dir="views", poly_budget=args.poly_budget, texture_px=args.texture_px, device=args.device,
+        elevation_deg=args.rig[0], fovy_deg=args.rig[1],
     ).check()
 
 

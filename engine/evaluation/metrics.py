@@ -1,4 +1,4 @@
-"""Metrics of pictures and surfaces against the truth; numpy and scipy only."""
+"""Metrics of pictures and surfaces against the truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from ..cameras import FloatArray
+from ..cameras import FloatArray, pixel_rays
+from ..rendering.embree import EmbreeMesh, Hits
 
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # the 11 x 11 Gaussian window of the paper
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
@@ -87,3 +88,49 @@ def compare_surfaces(points: FloatArray, truth: FloatArray, threshold: float) ->
     precision, recall = float((to_truth < threshold).mean()), float((to_result < threshold).mean())
     fscore = 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
     return SurfaceScore(float((to_truth.mean() + to_result.mean()) / 2), fscore, precision, recall)
+
+
+def normal_error_deg(
+    result: tuple[FloatArray, npt.NDArray[np.int32]], truth: tuple[FloatArray, npt.NDArray[np.int32]], c2w: FloatArray,
+    fovy_deg: float, px: int,
+) -> float | None:  # fmt: skip
+    """Mean angle between the normals of two surfaces, degrees, over the pixels of all views in which both are seen.
+
+    The normals are those of the faces, turned towards the camera, so that smooth shading hides nothing and a mesh's winding does
+    not matter.
+
+    Args:
+        result, truth: Vertices float32 [V, 3] and faces int32 [F, 3] of each.
+        c2w: Cameras, float32 [N, 4, 4].
+        fovy_deg: Their vertical field of view, degrees.
+        px: Side of the images.
+
+    Returns:
+        None if no pixel shows both.
+    """
+    scenes = [(EmbreeMesh(verts, faces), _face_normals(verts, faces)) for verts, faces in (result, truth)]
+    total, count = 0.0, 0
+    for camera in c2w:
+        hits = [scene.rasterize(camera, fovy_deg, px, px).flat() for scene, _ in scenes]
+        both = (hits[0].face_index >= 0) & (hits[1].face_index >= 0)
+        _, directions = pixel_rays(camera, fovy_deg, px, px)
+        ours, true = (
+            _facing(normals, seen, directions.reshape(-1, 3), both) for (_, normals), seen in zip(scenes, hits, strict=True)
+        )
+        total += float(np.rad2deg(np.arccos(np.einsum("nc,nc->n", ours, true).clip(-1, 1))).sum())
+        count += int(both.sum())
+    return total / count if count else None
+
+
+def _face_normals(verts: FloatArray, faces: npt.NDArray[np.int32]) -> FloatArray:
+    """Unit normals float32 [F, 3]; zero for a face without area."""
+    corners = verts[faces].astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30), np.float32)
+
+
+def _facing(normals: FloatArray, hits: Hits, directions: FloatArray, chosen: npt.NDArray[np.bool_]) -> FloatArray:
+    """The normals at the chosen hits, turned against the rays' directions."""
+    found = normals[hits.face_index[chosen]]
+    against = np.where(np.einsum("nc,nc->n", found, directions[chosen]) > 0, -1.0, 1.0)
+    return np.asarray(found * against[:, None], np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 
 Record = Mapping[str, Any]
 IMAGE_METRICS = ("psnr", "ssim", "lpips")
-SURFACE_METRICS = ("chamfer", "fscore", "precision", "recall")
+SURFACE_METRICS = ("chamfer", "fscore", "precision", "recall", "normal_deg")
 ROWS = ("volumetric", "mesh")
 
 
@@ -60,7 +60,7 @@ def _cell(value: float | None, digits: int) -> str:
 
 def table(summary: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> str:
     """The means as text for a terminal, all objects first, then each subset."""
-    header = ("objects", "n", "px", "row", "PSNR dB", "SSIM", "LPIPS", "Chamfer", "F@0.02")
+    header = ("objects", "n", "px", "row", "PSNR dB", "SSIM", "LPIPS", "Chamfer", "F@0.02", "normal deg")
     lines = [header]
     for name, part in {"all": summary, **groups}.items():
         for px, rows in part["rows"].items():
@@ -70,6 +70,7 @@ def table(summary: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -
                 lines.append((
                     name, str(part["objects"]), str(px), row, _cell(score["psnr"], 2), _cell(score["ssim"], 4),
                     _cell(score["lpips"], 4), _cell(surface["chamfer"], 4), _cell(surface["fscore"], 4),
+                    _cell(surface["normal_deg"], 2),
                 ))  # fmt: skip
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join("  ".join(_padded(cell, i, widths[i]) for i, cell in enumerate(line)).rstrip() for line in lines)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..cameras import RIG_ELEVATION_DEG, FloatArray
+from ..cameras import CANONICAL_RIG, FloatArray, Rig
 from ..dataset.textured_mesh import TexturedMesh
 from ..errors import EngineError
 from ..imaging.colour import on_white
@@ -48,6 +48,7 @@ class Evaluation:
         resolutions: Sides of the novel views, pixels.
         input_px: Side of the input views, pixels.
         poly_budget, texture_px, seed, steps: As in `GenerateRequest`.
+        rig: The cameras of the views that the engine is shown.
         known: Names of the views that the engine is shown; it paints the others.
         metric: LPIPS; None without its weights.
         pictures: Folder for each object's strip and gallery tile.
@@ -66,6 +67,7 @@ class Evaluation:
     metric: Lpips | None
     pictures: Path
     steps: int
+    rig: Rig = CANONICAL_RIG
     known: tuple[str, ...] = VIEW_NAMES
     assets: Path | None = None
 
@@ -115,7 +117,8 @@ def reconstruct(
         Image.fromarray(views[name]).save(views_dir / f"{name}.png", compress_level=1)
     request = GenerateRequest(
         photos={}, output_dir=str(folder), views_dir=str(views_dir), poly_budget=setup.poly_budget, texture_px=setup.texture_px,
-        elevation_deg=RIG_ELEVATION_DEG, device=setup.device, model=str(setup.model_folder), seed=setup.seed, steps=setup.steps,
+        elevation_deg=setup.rig.elevation_deg, fovy_deg=setup.rig.fovy_deg, device=setup.device,
+        model=str(setup.model_folder), seed=setup.seed, steps=setup.steps,
         generator=str(setup.generator_folder),
         repaint=tuple(name for name in VIEW_NAMES if name not in setup.known),
     )  # fmt: skip
@@ -155,7 +158,7 @@ def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str,
     """
     clock = Stopwatch()
     with clock.part("inputs"):
-        views = input_views(truth, setup.input_px)
+        views = input_views(truth, setup.input_px, setup.rig)
     with _job_folder(setup, ref) as folder:
         shown, field_of_object, mesh = reconstruct(setup, views, folder, clock)
     made = None if isinstance(mesh, EngineError) else mesh

@@ -86,6 +86,7 @@ def test_report_pictures_and_going_on_after_an_interruption(
             assert rows["volumetric"]["ssim"] > 0.6 and rows["mesh"]["ssim"] > 0.8
             assert len(rows["mesh"]["psnr_by_view"]) == 16
             assert rows["mesh"]["psnr"] == pytest.approx(np.mean(rows["mesh"]["psnr_by_view"]))
+        assert 0 < record["surface"]["normal_deg"] < 45
         assert record["surface"]["fscore"] > 0.15 and record["surface"]["chamfer"] < 0.08
         assert record["seconds"]["mesh"] > 0 and record["failure"] is None
     assert report["mean"]["rows"]["48"]["mesh"]["psnr"] == pytest.approx(
@@ -115,6 +116,7 @@ def test_report_pictures_and_going_on_after_an_interruption(
         (("--input-px", "1"), "out of range"),
         (("--limit", "0"), "limit of 0"),
         (("--ids", "no-such"), "no-such"),
+        (("--rig", "80", "30"), "elevation of 80"),
         (("--model", "no-such-folder"), "no-such-folder"),
         (("--out", "report.txt"), ".json"),
     ],
@@ -125,6 +127,19 @@ def test_wrong_settings_are_one_sentence(
     assert _evaluate(shapes, hull_model, tmp_path / "report.json", *arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and words in error
+
+
+def test_views_from_another_rig_are_shown_and_read_as_such(shapes: Path, hull_model: Path, tmp_path: Path) -> None:
+    out, assets = tmp_path / "report.json", tmp_path / "assets"
+    words = ("--ids", "capsule.glb", "--rig", "0", "0", "--assets", str(assets))
+    assert _evaluate(shapes, hull_model, out, *words) == 0
+    report = json.loads(out.read_text())
+    assert report["settings"]["rig"] == [0, 0]
+    request = json.loads((assets / file_stem("shapes/capsule.glb") / "request.json").read_text())
+    assert (request["elevation_deg"], request["fovy_deg"]) == (0, 0)
+    front = np.asarray(Image.open(assets / file_stem("shapes/capsule.glb") / "views" / "front.png"))[..., 3] > 127
+    assert (front == front[::-1]).mean() > 0.995  # at eye level a capsule's outline is the same upside down
+    assert report["objects"][0]["surface"]["normal_deg"] < 30
 
 
 def test_file_stems_are_safe_and_differ() -> None:

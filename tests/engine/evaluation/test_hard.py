@@ -136,7 +136,7 @@ def test_an_aligned_field_is_read_at_its_own_places(slab: TexturedMesh) -> None:
 def test_the_drop_is_against_clean_photos_of_the_same_objects() -> None:
     def record(name: str, kind: str, volumetric: float, mesh: float) -> dict[str, object]:
         rows = {row: {"psnr": db, "ssim": 0.5, "lpips": None} for row, db in (("volumetric", volumetric), ("mesh", mesh))}
-        surface = dict.fromkeys(("chamfer", "fscore", "precision", "recall"), 0.5)
+        surface = dict.fromkeys(("chamfer", "fscore", "precision", "recall", "normal_deg"), 0.5)
         return {
             "object": name, "kind": kind, "rows": {"128": rows}, "surface": surface, "failure": None, "unaligned": mesh - 1,
         }  # fmt: skip

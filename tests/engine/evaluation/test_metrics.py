@@ -8,7 +8,8 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tetraview.engine.evaluation.metrics import compare_surfaces, sample_surface, ssim
+from tetraview.engine.cameras import RIG_FOVY_DEG, orbit_c2w
+from tetraview.engine.evaluation.metrics import compare_surfaces, normal_error_deg, sample_surface, ssim
 from tetraview.engine.imaging.compare import PSNR_CAP_DB, psnr
 
 IMAGE_PAIRS = st.tuples(st.integers(0, 2**32 - 1), st.integers(11, 40), st.integers(11, 40), st.floats(3e-3, 0.5))
@@ -97,3 +98,23 @@ def test_same_surface_scores_one_and_half_of_it_scores_its_recall() -> None:
 def test_mesh_without_area_is_refused() -> None:
     with pytest.raises(ValueError, match="area"):
         sample_surface(np.zeros((3, 3)), np.array([[0, 1, 2]]), 10, np.random.default_rng(0))
+
+
+@given(st.floats(0, 40), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_normal_error_of_a_plate_turned_by_an_angle_is_that_angle(angle_deg: float, turned_inside_out: bool) -> None:
+    verts = np.array([(-0.5, 0, -0.5), (0.5, 0, -0.5), (0.5, 0, 0.5), (-0.5, 0, 0.5)], np.float32)
+    faces = np.array([(0, 1, 2), (0, 2, 3)], np.int32)
+    tilt = trimesh.transformations.rotation_matrix(np.deg2rad(angle_deg), (1, 0, 0))[:3, :3]
+    turned = (verts @ tilt.T).astype(np.float32)
+    result = (turned, faces[:, ::-1] if turned_inside_out else faces)
+    camera = orbit_c2w([10.0], 5.0)
+    assert normal_error_deg(result, (verts, faces), camera, RIG_FOVY_DEG, 32) == pytest.approx(angle_deg, abs=0.1)
+
+
+def test_normal_error_needs_a_pixel_that_shows_both() -> None:
+    ball = trimesh.creation.icosphere(2, 0.2)
+    verts, faces = np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int32)
+    camera = orbit_c2w([0.0], 0.0)
+    assert normal_error_deg((verts, faces), (verts + np.float32(0.6), faces), camera, RIG_FOVY_DEG, 32) is None
+    assert normal_error_deg((verts, faces), (verts, faces), camera, RIG_FOVY_DEG, 32) == pytest.approx(0, abs=0.1)

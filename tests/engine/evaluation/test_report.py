@@ -19,7 +19,7 @@ def _record(
             "mesh": {"psnr": db + offset - 1, "ssim": 0.8, "lpips": lpips},
         }
 
-    surface = {"chamfer": chamfer, "fscore": 0.0 if chamfer is None else 0.5, "precision": 0.5, "recall": 0.5}
+    surface = {"chamfer": chamfer, "fscore": 0.0 if chamfer is None else 0.5, "precision": 0.5, "recall": 0.5, "normal_deg": 20.0}
     failure = "no surface" if chamfer is None else None
     meta = {"source": source, "scan": scan}
     shown = {"rows": {"128": rows(0), "64": rows(2)}, "painted": {}, "surface": surface}
@@ -55,8 +55,8 @@ def test_subsets_by_scan_and_source() -> None:
 def test_table_has_a_line_for_each_row_and_shows_what_is_missing() -> None:
     lines = table(summarise(RECORDS), subsets(RECORDS)).splitlines()
     assert len(lines) == 1 + 5 * 4
-    assert lines[1].split() == ["all", "3", "128", "volumetric", "25.00", "0.9000", "0.2000", "-", "-"]
-    assert lines[2].split() == ["all", "3", "128", "mesh", "24.00", "0.8000", "0.2000", "0.1000", "0.3333"]
+    assert lines[1].split() == ["all", "3", "128", "volumetric", "25.00", "0.9000", "0.2000", "-", "-", "-"]
+    assert lines[2].split() == ["all", "3", "128", "mesh", "24.00", "0.8000", "0.2000", "0.1000", "0.3333", "20.00"]
     assert lines[5].split()[-3:] == ["-", "-", "-"]
     assert len({line.index("128") for line in lines if " 128 " in line}) == 1
 
