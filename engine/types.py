@@ -130,7 +130,7 @@ class GenerateRequest:
     find_elevation: bool = field(
         default=False,
         metadata=describe(
-            "With photos of all four sides, estimate the elevation they were taken from, starting at the one set above. "
+            "With photos of two sides or more, estimate the elevation they were taken from, starting at the one set above. "
             "Renders with a transparent background keep the one set",
             label="Find Elevation", changes="photos", group="how", section="mesh", panel_default=True,
         ),

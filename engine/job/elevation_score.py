@@ -20,18 +20,19 @@ _PX, _SAMPLES = 40, 40
 
 
 def rerender_psnr(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
-    """PSNR, on white, of the four views rendered again from the field that the model sees in them.
+    """PSNR, on white, of the views rendered again from the field that the model sees in them.
 
     Args:
         model: The reconstructor.
-        views: uint8 [S, S, 4] of all four, framed for this rig.
+        views: uint8 [S, S, 4] RGBA of two to four, framed for this rig, keyed by name.
         rig: The four cameras.
     """
     from ..rendering.volumetric import render_field
 
     field = field_of_views(model, views, rig)
-    again = [np.clip(render_field(field, camera, rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for camera in rig.c2w()]
-    return psnr(on_white(np.stack(again)), on_white(np.stack([_small(views[name]) for name in VIEW_NAMES])))
+    cameras = dict(zip(VIEW_NAMES, rig.c2w(), strict=True))
+    again = [np.clip(render_field(field, cameras[name], rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for name in views]
+    return psnr(on_white(np.stack(again)), on_white(np.stack([_small(view) for view in views.values()])))
 
 
 def _small(view: UInt8Array) -> npt.NDArray[np.float32]:

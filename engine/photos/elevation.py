@@ -1,6 +1,6 @@
 """Find the elevation that the photos were taken from: the one whose reconstruction explains them best.
 
-Four silhouettes alone are ambiguous: a box seen from higher up may as well be a taller one. The reconstructor knows what objects
+Silhouettes alone are ambiguous: a box seen from higher up may as well be a taller one. The reconstructor knows what objects
 look like: at a wrong elevation its result does not reproduce the photos. So the elevation that reproduces them best is chosen.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 STEP_DEG = 6.0
-RANGE_DEG = (-10.0, 50.0)
+RANGE_DEG = (-10.0, 45.0)
 
 _CLEARLY_BETTER_DB = 0.6  # than at the given one: round things look alike from everywhere
 

@@ -19,10 +19,11 @@ from .cutout import cut_out_with_facts
 from .elevation import find_elevation
 from .framing import frame_beside, frame_views, is_rig, resized, subject_box, without_specks
 from .load import load_photo
+from .orientation import check_orientation
 
 UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
-"""Scores views framed for an elevation in degrees: PSNR, dB, of one reconstruction rendered from there."""
+"""Scores views framed for a rig: PSNR, dB, of one reconstruction rendered from there."""
 _SEARCH_PX = 256
 _ELEVATION_FOUND = (
     "The photos look as if taken from {:.0f} degrees above, not from {:g}, and were used so: state the elevation if you know it."
@@ -52,6 +53,7 @@ def prepare_views(
     rig: Rig = CANONICAL_RIG,
     beside: Mapping[str, UInt8Array] | None = None,
     explain: Explain | None = None,
+    search_elevation: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> PreparedViews:
     """Load one to four photos, cut the object out of each and bring them to one frame.
@@ -62,8 +64,10 @@ def prepare_views(
         view_px: Side of the square views.
         rig: The cameras that took the photos.
         beside: Framed views of other sides, uint8 [N, N, 4]: the photos are fitted to them, and become N pixels large.
-        explain: How well framed views are explained by one object seen from an elevation, dB. With it, and photos of all four
-            sides, the elevation is looked for, beginning from the given one; views framed by the rig keep that.
+        explain: How well framed views are explained by one object seen from an elevation, dB. With it, right and left pictures
+            in each other's place are noticed.
+        search_elevation: Look for the elevation of two or more photos, beginning from the given one; needs `explain`. Views
+            framed by the rig keep that.
         on_progress: Called with the share that is done, 0..1, and a few words; an exception it raises ends the intake.
 
     Raises:
@@ -94,18 +98,20 @@ def prepare_views(
     if others:
         images = frame_beside(cutouts, others, rig=rig)
     else:
-        if explain is not None and len(cutouts) == len(VIEW_NAMES):
+        if explain is not None and search_elevation and len(cutouts) > 1:
             given_deg, rig = rig.elevation_deg, _rig_of_photos(cutouts, loaded, rig, explain)
             if rig.elevation_deg != given_deg:
                 warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, rig=rig)
     warnings += check_views(images) + check_repeats(loaded)
+    if explain is not None:
+        warnings += check_orientation(images, rig, explain)
     report(1.0, "The photos are framed")
     return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
 
 
 def _rig_of_photos(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
-    """The rig of four photos; the given one for renders with a transparent background.
+    """The rig of two to four photos; the given one for renders with a transparent background.
 
     Photos that are already framed by the rig keep their framing in the search: framed again, some also fit a wrong elevation.
     """
