@@ -111,7 +111,8 @@ def render_volumetric(
         EngineError: No job there, or no weights.
     """
     from ..devices import choose_device, use_all_cores
-    from ..job.photos_phase import read_views, require_no_empty_view
+    from ..job.photos_phase import FramedViews, require_no_empty_view
+    from ..job.view_files import read_views, rendered_views
     from ..models.loading import ModelCache, field_of_views
     from ..models.registry import STARTER_MODEL
     from ..rendering.volumetric import render_field
@@ -126,7 +127,8 @@ def render_volumetric(
     loaded = ModelCache().get(folder, choose_device(device).name)
     views = read_views(job.views)
     require_no_empty_view(views)
-    field = field_of_views(loaded, views, request.rig)
+    known = FramedViews(views, rendered=rendered_views(job.views)).known
+    field = field_of_views(loaded, known, request.rig)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
 

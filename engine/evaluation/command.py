@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rig", nargs=2, type=float, default=rig, metavar=("ELEVATION", "LENS"),
         help="cameras of the views: degrees above the horizon, and field of view; 0: orthographic (20 30)")  # fmt: skip
     add("--known", nargs="+", choices=VIEW_NAMES, default=list(VIEW_NAMES), metavar="VIEW",
-        help="show these views only, and paint the others (all four)")  # fmt: skip
+        help="show these views only; the engine works out the others (all four)")  # fmt: skip
     add("--generator", metavar="DIR", help="folder of generator weights, to paint with (those of the package)")
     add("--steps", type=int, default=defaults.steps, metavar="N", help="steps of painting (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Evaluation, dict[str, str]]:
     """The run's constants, and the hash of each weight file; the model is loaded, the folder of pictures made."""
     from ..devices import choose_device
-    from ..models.loading import ModelCache
+    from ..models.loading import ModelCache, takes_fewer_views
     from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
     from .run import Evaluation
 
@@ -134,7 +134,7 @@ def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Ev
     model_folder = Path(args.model) if args.model else STARTER_MODEL
     generator_folder = Path(args.generator) if args.generator else STARTER_GENERATOR
     weights_sha256 = dict(models.get(model_folder, device.name).sha256)
-    if len(set(args.known)) < len(VIEW_NAMES):
+    if len(set(args.known)) < len(VIEW_NAMES) and not takes_fewer_views(model_folder):
         weights_sha256 |= models.get_generator(generator_folder, device.name).sha256
     pictures = out.with_suffix(".pictures")
     try:

@@ -49,7 +49,7 @@ class Evaluation:
         input_px: Side of the input views, pixels.
         poly_budget, texture_px, seed, steps: As in `GenerateRequest`.
         rig: The cameras of the views that the engine is shown.
-        known: Names of the views that the engine is shown; it paints the others.
+        known: Names of the views that the engine is shown; it works out the others.
         metric: LPIPS; None without its weights.
         pictures: Folder for each object's strip and gallery tile.
         assets: Folder that keeps the jobs; None to throw them away.

@@ -14,7 +14,7 @@ from ..version import __version__
 from .folder import JobFolder, default_home, write_json
 from .history import TimingHistory
 from .progress import JobClock, StepRunner
-from .run import MESSAGES, Run, is_warm, require_weights
+from .run import MESSAGES, Run, completes_views, is_warm, require_weights
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def generate(
         "warm": is_warm(request, phases, models, device.name),
         "from_views": request.views_dir is not None,
         "painted": len(request.painted),
-        "steps": request.steps if request.painted else 0,
+        "steps": request.steps if request.painted and not completes_views(request) else 0,
         "orbit_px": request.orbit_frames * request.orbit_px**2,
         "texture_px": request.texture_px,
         "poly_budget": request.poly_budget,

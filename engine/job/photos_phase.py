@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..errors import PhotoError
 from ..types import VIEW_NAMES, GenerateRequest
 from .folder import JobFolder, write_json, written_whole
 from .progress import OnProgress
+from .view_files import read_views, rendered_views, write_view
 
 UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
@@ -33,12 +34,20 @@ class FramedViews:
         px: Their side.
         warnings: Sentences for the artist.
         elevation_deg: Elevation of their cameras if it was found; None if the request's applies.
+        rendered: Names of those that are rendered from the reconstruction of the others, and tell nothing new.
     """
 
     images: Mapping[str, UInt8Array]
     px: int = VIEW_PX
     warnings: tuple[str, ...] = ()
     elevation_deg: float | None = None
+    rendered: frozenset[str] = frozenset()
+
+    @property
+    def known(self) -> dict[str, UInt8Array]:
+        """The views that the reconstruction is made of; all of them if none is known."""
+        known = {name: image for name, image in self.images.items() if name not in self.rendered}
+        return known or dict(self.images)
 
 
 def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, explain: Explain | None = None) -> FramedViews:
@@ -107,7 +116,9 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
                 path.write_bytes((folder / f"{name}.png").read_bytes())
     if elevation_deg is not None and not is_same_place(request, job):
         write_json(job.elevation, {"elevation_deg": elevation_deg})
-    return FramedViews({name: images[name] for name in VIEW_NAMES if name in images}, px, warnings, elevation_deg)
+    images = {name: images[name] for name in VIEW_NAMES if name in images}
+    rendered = rendered_views(folder) & set(kept) - set(request.flip)
+    return FramedViews(images, px, warnings, elevation_deg, frozenset(rendered))
 
 
 def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:
@@ -118,46 +129,6 @@ def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:
 def mirrored(image: UInt8Array) -> UInt8Array:
     """A view mirrored left to right."""
     return np.ascontiguousarray(image[:, ::-1])
-
-
-def write_view(path: Path, image: UInt8Array) -> None:
-    """Write uint8 [H, W, 4] as a PNG, whole or not at all."""
-    from PIL import Image
-
-    with written_whole(path) as temporary:
-        Image.fromarray(image).save(temporary, compress_level=1)
-
-
-def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UInt8Array]:
-    """Framed views of an earlier run, perhaps edited since.
-
-    Args:
-        folder: Holds a PNG of each.
-        names: Views to read; the others may be missing.
-
-    Raises:
-        PhotoError: One is missing, no image, not square, without alpha, or not of the size of the others.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    views: dict[str, UInt8Array] = {}
-    for name in names:
-        path = folder / f"{name}.png"
-        try:
-            with Image.open(path) as image:
-                has_alpha = image.has_transparency_data
-                views[name] = np.asarray(image.convert("RGBA"), np.uint8)
-        except FileNotFoundError as error:
-            raise PhotoError(f"There is no {name}.png among the views in {folder}: start from the photos instead.") from error
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise PhotoError(f"The view {path} cannot be read: start from the photos instead.") from error
-        height, width = views[name].shape[:2]
-        if height != width or not has_alpha:
-            raise PhotoError(f"The view {path} must be a square PNG with an alpha channel; it is {width} x {height} px.")
-    sizes = {image.shape for image in views.values()}
-    if len(sizes) > 1:
-        raise PhotoError(f"The views in {folder} differ in size: make all four as large as the largest.")
-    return views
 
 
 def empty_views(views: Mapping[str, UInt8Array]) -> list[str]:

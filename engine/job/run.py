@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError, InvalidRequestError
-from ..models.loading import ModelCache, field_of_views, require_generator, require_reconstructor
+from ..models.loading import ModelCache, field_of_views, require_generator, require_reconstructor, takes_fewer_views
 from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
 from ..types import VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Views
 from ..version import __version__
 from .folder import JobFolder, write_text, written_whole
 from .photos_phase import FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
 from .progress import OnProgress
-from .views_phase import paint_views
+from .views_phase import complete_views, paint_views
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +65,7 @@ class Run:
     Attributes:
         request: What to make; with the elevation that the photos' step found.
         job: The job's folder.
-        framed: The views that are known, after the photos; all four, after they are painted.
+        framed: The views that are known, after the photos; all four, after they are rendered or painted.
         field: The object's field, after the planes.
         verts, faces: The surface, float32 [V, 3] and int32 [F, 3], after the mesh; within the budget, after simplification.
         atlas: The mesh with its UV atlas, after unwrapping.
@@ -128,7 +128,11 @@ class Run:
             write_text(self.job.request, self.request.to_json() + "\n")
 
     def paint_missing_views(self, report: OnProgress) -> None:
-        """Step 2: the views that no photo shows are painted."""
+        """Step 2: the views that no photo shows are rendered from the reconstruction of the others, or painted."""
+        if completes_views(self.request):
+            model = self.models.get(model_folder(self.request), self.device)
+            self.framed = complete_views(self.request, self.job, self.framed, model, report)
+            return
         folder = generator_folder(self.request)
         painted = paint_views(self.request, self.job, self.framed, self.models, folder, self.device, report)
         self.framed = painted.views
@@ -145,12 +149,12 @@ class Run:
         model = self.models.get(folder, self.device)
         report(0.5)
         try:
-            field = field_of_views(model, self.views, self.request.rig)
+            field = field_of_views(model, self.framed.known, self.request.rig)
         except torch.OutOfMemoryError:
             logger.warning("out of memory on %s, going on with the CPU", self.device)
             report(0.5, "The GPU is out of memory: continuing on the CPU")
             model = self.models.get(folder, "cpu")
-            field = field_of_views(model, self.views, self.request.rig)
+            field = field_of_views(model, self.framed.known, self.request.rig)
         report(0.9)
         planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
         with written_whole(self.job.planes) as path:
@@ -216,7 +220,7 @@ class Run:
 
         request = self.request
         self.albedo = paint_texture(
-            self._known_field, self.atlas, self.views, request.rig, request.texture_px, on_progress=report
+            self._known_field, self.atlas, self.framed.known, request.rig, request.texture_px, on_progress=report
         )
         with written_whole(self.job.albedo) as path:
             Image.fromarray(self.albedo).save(path, compress_level=3)
@@ -259,18 +263,32 @@ def generator_folder(request: GenerateRequest) -> Path:
     return Path(request.generator) if request.generator else STARTER_GENERATOR
 
 
+def completes_views(request: GenerateRequest) -> bool:
+    """Whether the views that no photo shows are rendered from the reconstruction of the others; else they are painted.
+
+    A prompt says what they show, so they are then painted from it.
+    """
+    knows_some = 0 < len(request.painted) < len(VIEW_NAMES)
+    return knows_some and not request.prompt.strip() and takes_fewer_views(model_folder(request))
+
+
+def _is_painting(request: GenerateRequest, phases: tuple[str, ...]) -> bool:
+    return "views" in phases and not completes_views(request)
+
+
 def require_weights(request: GenerateRequest, phases: tuple[str, ...]) -> None:
     """Raise `WeightsError` if the weights that these phases need are missing."""
-    if "views" in phases:
+    if _is_painting(request, phases):
         require_generator(generator_folder(request))
-    if "planes" in phases:
+    if "planes" in phases or completes_views(request):
         require_reconstructor(model_folder(request))
 
 
 def is_warm(request: GenerateRequest, phases: tuple[str, ...], models: ModelCache, device: str) -> bool:
     """Whether all models that these phases need are loaded already."""
-    return ("planes" not in phases or models.has(model_folder(request), device)) and (
-        "views" not in phases or models.has_generator(generator_folder(request), device)
+    reconstructs = "planes" in phases or completes_views(request)
+    return (not reconstructs or models.has(model_folder(request), device)) and (
+        not _is_painting(request, phases) or models.has_generator(generator_folder(request), device)
     )
 
 

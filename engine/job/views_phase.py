@@ -1,4 +1,7 @@
-"""The views phase: the four-view generator paints the views without a photo, with previews."""
+"""The views phase: the views that no photo shows are rendered from the reconstruction of the others, or painted.
+
+With a prompt, or with a reconstructor that needs all four views, the four-view generator paints them, with previews.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ import numpy.typing as npt
 
 from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG
 from ..errors import EngineError
-from ..models.loading import LoadedGenerator, ModelCache
+from ..models.loading import LoadedGenerator, LoadedModel, ModelCache, field_of_views
 from ..types import VIEW_NAMES, GenerateRequest, Preview
 from .folder import JobFolder
-from .photos_phase import FramedViews, empty_views, write_view
+from .photos_phase import FramedViews, empty_views
 from .progress import OnProgress
+from .view_files import write_view
 
 if TYPE_CHECKING:
     from ..multiview.pipeline import FourViewPipeline
@@ -31,6 +35,42 @@ BLOB_STRENGTH = 0.9
 
 LOADING_SHARE = 0.4
 """Share of the phase that loading the generator takes if it is not in memory yet."""
+
+
+COMPLETED_PX, COMPLETED_SAMPLES = 256, 96
+"""Largest side of the views rendered from the reconstruction, and samples a ray."""
+
+
+def complete_views(
+    request: GenerateRequest, job: JobFolder, framed: FramedViews, model: LoadedModel, report: OnProgress
+) -> FramedViews:
+    """Step 2 without a generator: `request.painted` rendered from the reconstruction of the others, written to the job's folder.
+
+    Args:
+        request: The request.
+        job: Receives the views.
+        framed: The known views, which are not written again.
+        model: A reconstructor that takes fewer than four views.
+        report: Is told each view; what it raises ends the phase.
+
+    Returns:
+        All four views, those that were rendered marked as such.
+    """
+    from ..photos.framing import resized
+    from ..rendering.volumetric import render_field
+
+    field = field_of_views(model, framed.known, request.rig)
+    cameras = dict(zip(VIEW_NAMES, request.rig.c2w(), strict=True))
+    px = min(framed.px, COMPLETED_PX)
+    views = dict(framed.images)
+    for done, name in enumerate(request.painted):
+        report(done / len(request.painted), f"Working out the {name} view")
+        rgba = render_field(field, cameras[name], request.rig.fovy_deg, px, samples=COMPLETED_SAMPLES)
+        views[name] = resized((np.clip(rgba, 0, 1) * 255 + 0.5).astype(np.uint8), framed.px)
+        write_view(job.view(name), views[name], is_rendered=True)
+    rendered = framed.rendered | set(request.painted)
+    ordered = {name: views[name] for name in VIEW_NAMES}
+    return FramedViews(ordered, framed.px, framed.warnings, framed.elevation_deg, rendered)
 
 
 @dataclass(frozen=True)
@@ -82,7 +122,8 @@ def paint_views(
     for name, image in painted.items():
         write_view(job.view(name), image)
     warnings = [*framed.warnings, *_warnings(request, generator.pipeline)]
-    return PaintedViews(FramedViews(views, framed.px, tuple(dict.fromkeys(warnings))), generator)
+    together = FramedViews(views, framed.px, tuple(dict.fromkeys(warnings)), framed.elevation_deg, framed.rendered)
+    return PaintedViews(together, generator)
 
 
 def _paint_on(
@@ -99,7 +140,7 @@ def _paint_on(
         report(0.0, "Loading the generator")
     generator = models.get_generator(folder, device)
     pipeline = generator.pipeline
-    known = {name: resized(image, pipeline.view_px) for name, image in framed.images.items()}
+    known = {name: resized(image, pipeline.view_px) for name, image in framed.known.items()}
     start = choose_start(request, generator, known)
 
     def after_step(_: Any, step: int, timestep: Any, tensors: Mapping[str, Any]) -> None:

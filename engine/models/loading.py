@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,14 @@ def require_reconstructor(folder: Path) -> None:
     """Raise `WeightsError`, in one sentence, if a folder holds no reconstructor."""
     if not (folder / WEIGHTS_FILE).is_file() or not (folder / "config.json").is_file():
         raise WeightsError(f"There are no reconstructor weights in {folder}: it needs config.json and {WEIGHTS_FILE}.")
+
+
+def takes_fewer_views(folder: Path) -> bool:
+    """Whether the reconstructor in a folder was trained on fewer than four views too; False if it cannot be read."""
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
 
 
 def require_generator(folder: Path) -> None:
