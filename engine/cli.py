@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Sequence
 from types import ModuleType
 
-from .errors import EngineError
+from .errors import EngineError, explained
 from .version import __version__
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -150,6 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        if (known := explained(error)) is not None:
+            print(f"error: {known}", file=sys.stderr)
+            return EXIT_FAILED
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         print(f"error: something unexpected went wrong ({text}): run again with `--debug` before the command.", file=sys.stderr)
         return EXIT_FAILED

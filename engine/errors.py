@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class EngineError(Exception):
     """A failure whose text is fit to show as it stands.
@@ -50,3 +52,28 @@ class EngineStoppedError(EngineError):
 
 class CancelledError(EngineError):
     """The artist cancelled the job."""
+
+
+def explained(error: Exception) -> EngineError | None:
+    """An error of the disk or of memory as one sentence for an artist; None if it is neither.
+
+    An `EngineError` comes back as it is.
+    """
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error):
+        return EngineError("The computer is out of memory: close other programs, or choose a smaller texture or fewer triangles.")
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    place = error.filename2 or error.filename
+    where = f"{place}" if place else "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return EngineError(f"There is no room left to write {where}: free some space on the disk, or choose another folder.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EngineError(f"You may not write or read {where}: choose another folder, or change its permissions.")
+    if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ESTALE):
+        return EngineError(f"The file or folder {where} cannot be reached: check that its disk is connected, and try again.")
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        kind = "a folder" if error.errno == errno.EISDIR else "a file"
+        return EngineError(f"The file {where} cannot be written, because {kind} is in its place: choose another name.")
+    return EngineError(f"The file {where} cannot be used ({error.strerror}): choose another place, or try again.")

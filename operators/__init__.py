@@ -1,7 +1,7 @@
 """Everything that does something in Blender: operators, their property groups, the link to the engine process.
 
 Blender calls `register`; a newcomer reads `views.py` and `generate.py` first, then `task.py` (how any long job runs) and
-`session.py` (the engine process). `mesh_builder.py`, `provenance.py`, `turntable.py` and `gif.py` hold plain functions.
+`session.py` (the engine process). `mesh_builder.py`, `provenance.py` and `turntable.py` hold plain functions.
 """
 
 

@@ -3,16 +3,19 @@
 import json
 import math
 import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import bpy
-import numpy as np
 from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from ..engine.client import start_child
 from ..engine.errors import CancelledError, EngineError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import Progress
 from . import session
-from .gif import write_gif
 from .task import Task, TaskOperator
 from .turntable import FPS, MARK, build_turntable, remove_turntable, render_frame, turntable_scenes
 
@@ -21,23 +24,26 @@ VIEWS_KEY = "tetraview_views"
 
 
 class OrbitJob:
-    """Renders one frame at each poll, in Blender's main thread, then writes the file.
+    """Renders one frame at each poll, in Blender's main thread; then the engine's Python writes the GIF, or Blender the MP4.
 
     Args:
         scene_name: The turntable; removed at the end, whatever the end is.
-        frame_pattern: Path of a frame with one `{}` for its number.
         filepath: `.gif` or `.mp4` to write.
     """
 
-    def __init__(self, scene_name: str, frame_pattern: str, filepath: str) -> None:
-        self._scene_name, self._pattern, self._filepath = scene_name, frame_pattern, filepath
-        self._frame, self._cancelled, self.done = 1, False, False
+    def __init__(self, scene_name: str, filepath: str) -> None:
+        self._scene_name, self._filepath = scene_name, filepath
+        self._frames = Path(tempfile.mkdtemp(prefix=".tetraview-orbit-", dir=os.path.dirname(os.path.abspath(filepath))))
+        self._paths: list[str] = []
+        self._writer: subprocess.Popen[bytes] | None = None
+        self._cancelled, self.done = False, False
 
     def poll(self):
-        """Progress after one more frame; none when all is done.
+        """Progress after one more frame; none when all is done, or while the file is written.
 
         Raises:
             CancelledError: It was cancelled.
+            EngineError: The file cannot be written.
         """
         if self._cancelled:
             raise CancelledError("Cancelled.")
@@ -46,15 +52,22 @@ class OrbitJob:
         scene = bpy.data.scenes[self._scene_name]
         count = scene.frame_end
         try:
-            if self._frame <= count:
-                render_frame(scene, self._frame, self._pattern.format(f"{self._frame:04d}"))
-                self._frame += 1
-                return [Progress("orbit", (self._frame - 1) / (count + 1), message=f"Frame {self._frame - 1} of {count}")]
-            paths = [self._pattern.format(f"{frame:04d}") for frame in range(1, count + 1)]
-            if self._filepath.lower().endswith(".gif"):
-                write_gif(self._filepath, [read_png(path) for path in paths], 1 / FPS)
-            else:
-                write_mp4(self._filepath, paths, scene.render.resolution_x)
+            if len(self._paths) < count:
+                frame = len(self._paths) + 1
+                path = str(self._frames / f"{frame:04d}.png")
+                render_frame(scene, frame, path)
+                self._paths.append(path)
+                return [Progress("orbit", frame / (count + 1), message=f"Frame {frame} of {count}")]
+            if not self._filepath.lower().endswith(".gif"):
+                write_mp4(self._filepath, self._paths, scene.render.resolution_x)
+            elif self._writer is None:
+                self._writer = self._start_writer()
+                return [Progress("orbit", count / (count + 1), message="Writing the file")]
+            elif self._writer.poll() is None:
+                return []
+            elif self._writer.returncode:
+                said = self._writer.communicate()[1].decode("utf-8", "replace").strip().rpartition("\n")[2]
+                raise EngineError(said.removeprefix("error: ") or f"{self._filepath} cannot be written.")
         except BaseException:
             self._clean()
             raise
@@ -65,6 +78,8 @@ class OrbitJob:
         """All frames, one after the other."""
         while not self.done:
             yield from self.poll()
+            if self._writer is not None:
+                self._writer.wait()
 
     def cancel(self) -> None:
         """Stop before the next frame; what was rendered is removed."""
@@ -72,29 +87,21 @@ class OrbitJob:
             self._cancelled = True
             self._clean()
 
+    def _start_writer(self):
+        words = ["orbit", str(self._frames), "-o", os.path.abspath(self._filepath)]
+        words += ["--background", "black", "--seconds", str(len(self._paths) / FPS)]
+        return start_child(session.engine_python(), session.home(), words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
     def _clean(self) -> None:
         self.done = True
+        if self._writer is not None:
+            if self._writer.poll() is None:
+                self._writer.kill()
+            self._writer.communicate()
+        shutil.rmtree(self._frames, ignore_errors=True)
         scene = bpy.data.scenes.get(self._scene_name)
         if scene is not None:
-            for frame in range(1, scene.frame_end + 1):
-                path = self._pattern.format(f"{frame:04d}")
-                if os.path.exists(path):
-                    os.remove(path)
             remove_turntable(scene)
-
-
-def read_png(path: str) -> np.ndarray:
-    """uint8 [H, W, 3] of a PNG, as stored (no colour management)."""
-    image = bpy.data.images.load(path, check_existing=False)
-    try:
-        image.colorspace_settings.name = "Non-Color"
-        width, height = image.size
-        pixels = np.empty(width * height * image.channels, np.float32)
-        image.pixels.foreach_get(pixels)
-    finally:
-        bpy.data.images.remove(image)
-    rgba = pixels.reshape(height, width, -1)[::-1, :, :3]  # Blender's first row is the lowest
-    return np.clip(np.round(rgba * 255), 0, 255).astype(np.uint8)
 
 
 def write_mp4(filepath: str, frame_paths: list[str], size_px: int, *, fps: int = FPS, background=(0.0, 0.0, 0.0)) -> None:
@@ -161,7 +168,7 @@ class OrbitTask(Task):
         folder = os.path.dirname(os.path.abspath(self._filepath))
         os.makedirs(folder, exist_ok=True)
         scene = build_turntable(objects, context.scene, **self._look)
-        return OrbitJob(scene.name, os.path.join(folder, ".orbit-{}.png"), self._filepath)
+        return OrbitJob(scene.name, self._filepath)
 
     def finish(self, context):
         context.window_manager.tetraview.result_folder = os.path.dirname(os.path.abspath(self._filepath))

@@ -2,6 +2,6 @@
 
 from .job import Job
 from .locate import find_engine_python
-from .process import EngineProcess
+from .process import EngineProcess, start_child
 
-__all__ = ["EngineProcess", "Job", "find_engine_python"]
+__all__ = ["EngineProcess", "Job", "find_engine_python", "start_child"]

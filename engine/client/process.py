@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,22 +101,8 @@ class EngineProcess:
             if self._reader is not None:
                 self._reader.join(self._grace_s)  # it ends the jobs of the child that died
             self._log_path = _new_log(self.home)
-            command = [
-                self.python, "-I", "-X", "utf8", "-B",  # no byte-code into the package
-                str(LAUNCHER), "--home", str(self.home),
-            ]  # fmt: skip
-            flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-            try:
-                with open(self._log_path, "ab") as log:
-                    child = subprocess.Popen(
-                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                        env=clean_environment(os.environ, self.home), cwd=self.home, creationflags=flags,
-                    )  # fmt: skip
-            except OSError as error:
-                raise EngineMissingError(
-                    f"The engine's Python, {self.python}, cannot be started ({error.strerror}): install the engine again.",
-                    fix=INSTALL_OPERATOR,
-                ) from error
+            with open(self._log_path, "ab") as log:
+                child = start_child(self.python, self.home, ["--home", str(self.home)], stdin=subprocess.PIPE, stderr=log)
             self._child, self.hello = child, None
             self._lines_heard, self._silence = 0, _Silence()
             self._reader = threading.Thread(target=self._read, args=(child,), name="tetraview-engine-reader", daemon=True)
@@ -285,6 +271,31 @@ class _Silence:
         self._silent_s = self._silent_s + gap if lines_heard == self._lines_heard else 0.0
         self._lines_heard = lines_heard
         return self._silent_s
+
+
+def start_child(python: str, home: Path, arguments: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Start the launcher: the worker, or a command of the command line, with its output in a pipe.
+
+    Args:
+        python: The Python to run it with.
+        home: The engine's home, which is also the working folder.
+        arguments: Of the launcher.
+        pipes: `stdin` and `stderr`, as `subprocess.Popen` takes them.
+
+    Raises:
+        EngineMissingError: The Python cannot be started.
+    """
+    command = [python, "-I", "-X", "utf8", "-B", str(LAUNCHER), *arguments]  # -B: no byte-code into the package
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    try:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, env=clean_environment(os.environ, home), cwd=home, creationflags=flags, **pipes
+        )
+    except OSError as error:
+        raise EngineMissingError(
+            f"The engine's Python, {python}, cannot be started ({error.strerror}): install the engine again.",
+            fix=INSTALL_OPERATOR,
+        ) from error
 
 
 def clean_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:

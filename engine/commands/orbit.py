@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ Pixels = npt.NDArray[np.uint8]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `orbit`."""
     parser.add_argument(
-        "source", metavar="SOURCE", help="a folder that `generate` or `reconstruct` made, or a .glb, .gltf, .obj or .ply"
-    )
+        "source", metavar="SOURCE",
+        help="a folder that `generate` or `reconstruct` made, a .glb, .gltf, .obj or .ply, or a folder of PNGs: the frames",
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output", required=True, metavar="PATH",
         help="a .gif or .webp (animation), a .png or .jpg (sheet of all frames), or a folder (one PNG a frame)",
@@ -56,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(f"cannot write {output.suffix}: use .gif, .webp, .png, .jpg or a folder")
     background = _colour(args.background)
     c2w = turn_c2w(args.frames, args.elevation)
-    if args.volumetric:
+    frames: Iterable[Pixels]
+    if rendered := frames_in(source):
+        frames, args.frames = map(read_frame, rendered), len(rendered)
+    elif args.volumetric:
         frames = render_volumetric(source, c2w, args.size, device=args.device, model=args.model)
     else:
         frames = render_mesh(load_source(source), c2w, args.size, lit=not args.unlit)
@@ -66,6 +70,24 @@ def run(args: argparse.Namespace) -> int:
     write_turntable(images, output, args.seconds)
     print(output)
     return 0
+
+
+def frames_in(source: Path) -> list[Path]:
+    """The PNGs of a folder that is no job's, by name; none if it is anything else."""
+    return [] if JobFolder(source).request.exists() else sorted(source.glob("*.png"))
+
+
+def read_frame(path: Path) -> Pixels:
+    """A picture as uint8 [H, W, 4].
+
+    Raises:
+        EngineError: It cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise EngineError(f"The frame {path} cannot be read: render it again.") from error
 
 
 def load_source(source: Path) -> TexturedMesh:

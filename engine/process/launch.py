@@ -1,7 +1,7 @@
-"""Starts the engine process: `ENGINE_PYTHON -I launch.py --home HOME`.
+"""Starts the engine process, `ENGINE_PYTHON -I launch.py --home HOME`, or a command: `launch.py COMMAND ...`.
 
 Loads this package from the folder it lies in, under the name `tetraview`, whatever that folder is called and
-whatever else is installed, and runs its worker. Blender never imports this file.
+whatever else is installed, and runs its worker or its command line. Blender never imports this file.
 """
 
 from __future__ import annotations
@@ -32,4 +32,5 @@ def load_package(root: Path, name: str = PACKAGE) -> ModuleType:
 
 if __name__ == "__main__":
     load_package(Path(__file__).resolve().parents[2])
-    sys.exit(importlib.import_module(f"{PACKAGE}.engine.process.worker").main(sys.argv[1:]))
+    module = "process.worker" if sys.argv[1:2] == ["--home"] else "cli"
+    sys.exit(importlib.import_module(f"{PACKAGE}.engine.{module}").main(sys.argv[1:]))

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import CancelledError, EngineError
+from ..errors import CancelledError, explained
 from ..job.history import TimingHistory
 from ..types import PHASES, event_to_dict
 from ..version import __version__
@@ -95,10 +95,11 @@ class Worker:
             self._send("done", job_id=job_id)
         except CancelledError:
             self._send("cancelled", job_id=job_id)
-        except EngineError as error:
-            logger.info("job %s failed: %s", job_id, error)
-            self._send("error", job_id=job_id, **protocol.error_to_dict(error))
         except Exception as error:
+            if (known := explained(error)) is not None:
+                logger.info("job %s failed: %s", job_id, known, exc_info=known is not error)
+                self._send("error", job_id=job_id, **protocol.error_to_dict(known))
+                return
             logger.exception("job %s failed unexpectedly", job_id)
             text = f"The engine failed unexpectedly ({type(error).__name__}: {error}): please report it with the engine's log."
             self._send("error", job_id=job_id, kind="EngineError", text=text, fix=None)

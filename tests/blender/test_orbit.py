@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
+import subprocess
 
 import bpy
 import numpy as np
 import pytest
 from mathutils import Vector
 
-from .test_gif import decoded
+PILLOW = """
+import json, sys
+from PIL import Image, ImageSequence
+import numpy as np
+image = Image.open(sys.argv[1])
+frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+np.save(sys.argv[2], np.stack(frames))
+print(json.dumps({"loop": image.info.get("loop"), "duration": image.info.get("duration"), "format": image.format}))
+"""
+
+
+def decoded(path, tmp_path):
+    """What Pillow reads: frames uint8 [N, H, W, 3] and a dict with loop, duration (ms) and format."""
+    out = tmp_path / "frames.npy"
+    command = [os.environ["TETRAVIEW_ENGINE_PYTHON"], "-c", PILLOW, str(path), str(out)]
+    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    return np.load(out), facts
+
 
 LISTS = ("scenes", "objects", "meshes", "cameras", "lights", "worlds", "actions", "images", "materials", "collections")
 
@@ -91,6 +110,29 @@ def test_a_gif_of_the_selected_object(ext, monkey, tmp_path):
     assert os.listdir(path.parent) == ["orbit.gif"]
     assert counts() == before
     assert scene_state() == state
+
+
+def test_the_gif_is_written_by_the_engine_while_blender_goes_on(ext, monkey, tmp_path):
+    path = tmp_path / "orbit.gif"
+    task = ext.module("operators.orbit").OrbitTask(str(path), "GIF", frames=3, size_px=64, elevation=0.3, engine="CYCLES")
+    run = ext.module("operators.task").TaskRun(task)
+    assert run.start(bpy.context)
+    for _ in range(4):
+        assert run.tick(bpy.context) == {"RUNNING_MODAL"}
+    writer = run._job._writer
+    assert writer.pid != os.getpid() and writer.args[0] == os.environ["TETRAVIEW_ENGINE_PYTHON"]
+    writer.wait()
+    assert run.tick(bpy.context) == {"FINISHED"}
+    frames, facts = decoded(path, tmp_path)
+    assert frames.shape == (3, 64, 64, 3) and facts["format"] == "GIF"
+    assert sorted(os.listdir(tmp_path)) == ["frames.npy", "orbit.gif"]
+
+
+def test_a_gif_that_cannot_be_written_is_one_sentence_and_leaves_nothing(ext, monkey, tmp_path):
+    (tmp_path / "orbit.gif").mkdir()
+    with pytest.raises(RuntimeError, match="a folder is in its place"):
+        bpy.ops.tetraview.orbit_preview(output="GIF", filepath=str(tmp_path / "orbit.gif"), frames=4, size_px=64, engine="CYCLES")
+    assert os.listdir(tmp_path) == ["orbit.gif"]
 
 
 def test_an_mp4_is_a_video_of_all_frames(ext, monkey, tmp_path):

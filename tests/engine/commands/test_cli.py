@@ -223,6 +223,27 @@ def test_unexpected_errors_are_a_sentence_unless_debugging(monkeypatch, capsys):
         cli.main(["--debug", "doctor"])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+@pytest.mark.parametrize("kilobytes", [1, 20, 60])
+def test_a_full_disk_is_one_sentence_and_leaves_no_partial_file(place, kilobytes):
+    """A limit on the size of files stands for a disk that fills up, in whichever phase."""
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+
+    out = f"full{kilobytes}"
+    words = ["reconstruct", "--views", "views", "-o", out, "--model", "model", "--texture", "256", "--poly-budget", "500"]
+    environment = {**os.environ, "TETRAVIEW_HOME": str(place / "home")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tetraview", *words], cwd=place, env=environment, preexec_fn=limit, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: There is no room left to write ")
+    assert "Traceback" not in done.stderr
+    assert not list((place / out).rglob(".tmp-*")) and not (place / out / "asset.glb").exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_interrupt_exits_with_130_and_no_asset(place):
     environment = {**os.environ, "TETRAVIEW_HOME": str(place / "home")}
