@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import EngineError, InvalidRequestError
@@ -47,6 +48,7 @@ def generate(
         EngineError: The job cannot be done; one sentence says why.
     """
     request.check()
+    request = replace(request, seed=request.seed % 2**63)  # any whole number is a seed; generators of random numbers are choosier
     phases = phases_to_run(request, stop_after)
     from ..devices import choose_device, use_all_cores
 

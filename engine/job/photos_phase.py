@@ -81,10 +81,13 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
 def found_elevation(folder: Path) -> float | None:
     """The elevation that an earlier run found for the views in a folder, degrees; None if it did not look, or kept the given."""
     try:
-        return float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+        elevation_deg = float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+        if not -90 <= elevation_deg <= 90:  # true of NaN too
+            raise ValueError("no elevation")
+        return elevation_deg
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise PhotoError(f"The file {folder / 'elevation.json'} cannot be read: delete it, or start from the photos.") from error
 
 

@@ -19,6 +19,7 @@ from .folder import written_whole
 
 UInt8Array = npt.NDArray[np.uint8]
 
+MAX_VIEW_PX = 4096
 _RENDERED = "tetraview-rendered"
 """Key of a PNG's text; its value is the hash of the pixels."""
 
@@ -81,6 +82,9 @@ def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UIn
         check_view_file(path)
         try:
             with Image.open(path) as image:
+                if max(image.size) > MAX_VIEW_PX:  # known before it is decoded
+                    size = f"{image.width} x {image.height}"
+                    raise PhotoError(f"The view {path} is too large ({size} px): make it at most {MAX_VIEW_PX} px a side.")
                 has_alpha = image.has_transparency_data
                 views[name] = np.asarray(image.convert("RGBA"), np.uint8)
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

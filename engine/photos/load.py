@@ -15,6 +15,7 @@ from ..errors import PhotoError
 
 UInt8Array = npt.NDArray[np.uint8]
 
+MAX_FILE_BYTES = 1_000_000_000
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_DECODED_PIXELS = 80_000_000  # about 0.3 GB as RGBA
@@ -76,6 +77,8 @@ def check_photo_file(file: Path) -> None:
             raise PhotoError(f"There is no photo {file.name}: it was moved, renamed or deleted ({file}).")
         if not file.is_file():
             raise PhotoError(f"{file.name} is not a file: choose a photo.")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise PhotoError(f"The photo {file.name} is larger than {MAX_FILE_BYTES / 1e9:.0f} GB: export it again, smaller.")
     except (OSError, ValueError) as error:
         raise PhotoError(_unreadable(file, error)) from error
 

@@ -82,13 +82,18 @@ def test_history_joins_phases_of_jobs_that_stopped_early(tmp_path):
     assert history.expected_s(asked, ["photos", "views", "mesh"]) == {"photos": 0.2, "views": 2.0, "mesh": 5.0}
 
 
+def _entry(seconds: str) -> str:
+    return f'[{{"setting": {{"device": "cpu"}}, "seconds": {{"mesh": {seconds}}}}}]'
+
+
 def test_history_forgets_and_survives_damage(tmp_path):
     history = TimingHistory(tmp_path)
     for seconds in range(HISTORY_LENGTH + 5):
         history.record(SETTING, {"mesh": float(seconds)})
     text = (tmp_path / "history.json").read_text()
     assert text.count('"mesh"') == HISTORY_LENGTH
-    for damage in ("{", "[1, {}, null]", '[{"setting": {}, "seconds": {"mesh": "x"}}]', "5"):
+    numbers = [_entry("NaN"), _entry("1e308"), _entry("9" * 400)]
+    for damage in ("{", "[1, {}, null]", '[{"setting": {}, "seconds": {"mesh": "x"}}]', "5", "[" * 100_000, *numbers):
         (tmp_path / "history.json").write_text(damage)
         assert history.expected_s(SETTING, ["mesh"]) is None
     history.record(SETTING, {"mesh": 3.0})
