@@ -108,22 +108,18 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
         )  # fmt: skip
         warnings = prepared.warnings
         images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
+    stays = folder.resolve() == job.views.resolve()  # they are in the job's own folder already
     for name, image in images.items():
         if name in (*request.flip, *request.replace):
             write_view(job.view(name), image)
-        elif not is_same_place(request, job):
+        elif not stays:
             with written_whole(job.view(name)) as path:
                 path.write_bytes((folder / f"{name}.png").read_bytes())
-    if elevation_deg is not None and not is_same_place(request, job):
+    if elevation_deg is not None and not stays:
         write_json(job.elevation, {"elevation_deg": elevation_deg})
     images = {name: images[name] for name in VIEW_NAMES if name in images}
     rendered = rendered_views(folder) & set(kept) - set(request.flip)
     return FramedViews(images, px, warnings, elevation_deg, frozenset(rendered))
-
-
-def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:
-    """Whether the views that the job starts from are those in its own folder."""
-    return request.views_dir is not None and Path(request.views_dir).resolve() == job.views.resolve()
 
 
 def mirrored(image: UInt8Array) -> UInt8Array:

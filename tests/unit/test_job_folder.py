@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tetraview.engine.job.folder import (
-    JobFolder,
     default_home,
     new_job_folder,
     write_text,
@@ -59,20 +58,6 @@ def test_folders_made_at_once_are_different(tmp_path):
     for thread in threads:
         thread.join()
     assert len(set(folders)) == 8 and all("a-chair" in folder.name for folder in folders)
-
-
-@pytest.mark.parametrize("keep_views", [True, False])
-def test_begin_removes_stale_results_and_keeps_views_it_starts_from(tmp_path, keep_views):
-    job = JobFolder(tmp_path / "job")
-    job.begin()
-    stale = [job.glb, job.orbit_gif, job.orbit_webp, job.orbit / "frame_0000.png", job.preview / "left_001.png"]
-    leftovers = [job.path / ".tmp-1-asset.glb", job.views / ".tmp-2-left.png", job.preview / ".tmp-3-left_002.png"]
-    for path in (job.view("front"), *stale, *leftovers):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"old")
-    job.begin(keep_views=keep_views)
-    assert job.view("front").exists() == keep_views
-    assert not [path for path in (*stale, *leftovers) if path.exists()]
 
 
 def test_history_expects_the_median_of_the_closest_jobs(tmp_path):
