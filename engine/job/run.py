@@ -270,7 +270,8 @@ def completes_views(request: GenerateRequest) -> bool:
     starter's reconstructor makes of one view alone is a smear from the side.
     """
     missing = len(request.painted)
-    return 0 < missing <= len(VIEW_NAMES) - LEAST_KNOWN and not request.prompt.strip() and takes_fewer_views(model_folder(request))
+    enough = 0 < missing <= len(VIEW_NAMES) - LEAST_KNOWN
+    return enough and not request.prompt.strip() and takes_fewer_views(model_folder(request))
 
 
 def _is_painting(request: GenerateRequest, phases: tuple[str, ...]) -> bool:
