@@ -1,9 +1,9 @@
 """Tell whether the pictures of the sides are in each other's place.
 
-The "left side" of an object is its own left to some, and the left of the picture to others. What an object shows at the front and
-back edges of its side must continue in the front and the back picture. Of 133 validation objects with three views at eye level,
-31 of 33 characters and scans and 27 of 100 others (most of which look the same either way) are told when the side is exchanged; one
-of the 133 is suspected when it is not. A reconstruction as the judge told more, but suspected 8 in 100.
+The "left side" of an object is its own left to some, and the left of the picture to others. What an object shows at the front
+and back edges of its side must continue in the front and the back picture. Of 133 validation objects with three views at eye
+level, 31 of 33 characters and scans and 27 of 100 others (most of which look the same either way) are told when the side is
+exchanged; one of the 133 is suspected when it is not. A reconstruction as the judge told more, but suspected 8 in 100.
 """
 
 from __future__ import annotations
