@@ -57,7 +57,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
         request: Says which.
         job: Receives them, and the elevation if it is found.
         report: Progress.
-        explain: Judges an elevation, where the request wants it found, and the places of the sides.
+        explain: Judges an elevation, where the request wants it found.
 
     Raises:
         PhotoError: A photo, or a view of the earlier run that is still needed, cannot be used.
@@ -68,7 +68,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
 
     prepared = prepare_views(
         request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
-        explain=explain, search_elevation=request.find_elevation,
+        explain=explain if request.find_elevation else None,
     )  # fmt: skip
     for name, image in prepared.images.items():
         write_view(job.view(name), image)

@@ -33,6 +33,8 @@ LATTICE_RESOLUTION = 256
 ORBIT_SAMPLES, ORBIT_SLABS = 28, 7
 """Samples a ray of the orbit preview, and parts they are decoded in."""
 ROUGHNESS, METALLIC = 0.7, 0.0
+LEAST_KNOWN = 2
+"""Known views from which on the others are rendered from the reconstruction."""
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -264,10 +266,12 @@ def generator_folder(request: GenerateRequest) -> Path:
 def completes_views(request: GenerateRequest) -> bool:
     """Whether the views that no photo shows are rendered from the reconstruction of the others; else they are painted.
 
-    A prompt says what they show, so they are then painted from it.
+    A prompt says what they show, so they are then painted from it. A single photo says too little so far: what the
+    starter's reconstructor makes of one view alone is a smear from the side.
     """
-    knows_some = 0 < len(request.painted) < len(VIEW_NAMES)
-    return knows_some and not request.prompt.strip() and takes_fewer_views(model_folder(request))
+    missing = len(request.painted)
+    enough = 0 < missing <= len(VIEW_NAMES) - LEAST_KNOWN
+    return enough and not request.prompt.strip() and takes_fewer_views(model_folder(request))
 
 
 def _is_painting(request: GenerateRequest, phases: tuple[str, ...]) -> bool:
