@@ -6,29 +6,35 @@ Blender calls `register`; a newcomer reads `views.py` and `generate.py` first, t
 
 
 def _classes():
-    from . import diagnostics, generate, install, orbit, orbit_field, photos, prompt, variations, views
+    from . import arrival, diagnostics, generate, install, orbit, orbit_field, photos, prompt, variations, views
 
-    modules = (prompt, photos, views, variations, orbit_field, generate, orbit, install, diagnostics)
+    modules = (arrival, prompt, photos, views, variations, orbit_field, generate, orbit, install, diagnostics)
     return tuple(cls for module in modules for cls in module.CLASSES)
 
 
 def register() -> None:
     import bpy
 
-    from . import pictures, properties
+    from . import arrival, file_changes, pictures, properties
 
     pictures.register()
     properties.register()
     for cls in _classes():
         bpy.utils.register_class(cls)
+    bpy.types.STATUSBAR_HT_header.append(arrival.draw_status_bar)
+    file_changes.register()
 
 
 def unregister() -> None:
     import bpy
 
-    from . import pictures, player, properties, session
+    from . import arrival, file_changes, pictures, player, properties, session, task
 
     player.stop()
+    file_changes.unregister()
+    bpy.types.STATUSBAR_HT_header.remove(arrival.draw_status_bar)
+    arrival.stop()
+    task.stop_timer()
     session.close()
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)

@@ -1,16 +1,58 @@
 """Prompt or photos -> mesh in the scene: the operators behind the panel's one big button, and those on its results."""
 
+import dataclasses
+
 import bpy
 from mathutils import Vector
 
 from ..engine.errors import EngineStoppedError, InvalidRequestError
 from ..engine.types import Asset, GenerateRequest, Views
-from . import session
+from . import arrival, session
 from .mesh_builder import build_object, place_object
 from .properties import REQUEST_KEY
 from .provenance import restored_views, runnable_again, stored_request
 from .task import TaskOperator
 from .views import StripTask, object_name, photos_stamp, strip_is_usable, unlocked_request
+
+
+@dataclasses.dataclass
+class MeshResult:
+    """A finished mesh, still in its files, and where it goes.
+
+    Attributes:
+        asset, request, name, views: As `build_object` takes them.
+        scene_uid: Session uid of the scene it was asked for in.
+        location: Where it stands.
+        selection: What `selection_now` returned when it was asked for; another selection is not taken away.
+    """
+
+    asset: Asset
+    request: GenerateRequest
+    name: str
+    views: dict[str, str]
+    scene_uid: int
+    location: Vector
+    selection: tuple
+
+    def is_at_home(self) -> bool:
+        """Whether its scene still exists."""
+        return arrival.by_uid(bpy.data.scenes, self.scene_uid) is not None
+
+    def place(self, context, *, asked: bool = False) -> str:
+        """Build the object and link it; returns a sentence for the artist."""
+        obj = build_object(self.asset, self.request, self.name, self.views)
+        scene = arrival.by_uid(bpy.data.scenes, self.scene_uid) or context.scene
+        place_object(context, obj, scene, self.location, select=asked or selection_now(context) == self.selection)
+        arrival.push_undo(context, "Generate Mesh")
+        context.window_manager.tetraview.result_uid = obj.session_uid
+        return f"{obj.name}: {self.asset.n_faces:,} triangles in {self.asset.timings.get('total', 0.0):.1f} s."
+
+
+def selection_now(context) -> tuple:
+    """Session uids of the active and the selected objects."""
+    objects = context.view_layer.objects
+    active = objects.active.session_uid if objects.active else 0
+    return active, frozenset(obj.session_uid for obj in objects.selected)
 
 
 class GenerateTask(StripTask):
@@ -36,10 +78,11 @@ class GenerateTask(StripTask):
     def begin(self, context):
         self.watch(context)
         self._location = context.scene.cursor.location.copy()
+        self._selection = selection_now(context)
         request, self._name = self.request(context)
         job = self.submit(request, self._name, None)
         status = context.window_manager.tetraview
-        status.result_object, status.result_folder = "", self._request.output_dir
+        status.result_uid, status.result_folder = 0, self._request.output_dir
         return job
 
     def handle(self, context, event):
@@ -49,18 +92,15 @@ class GenerateTask(StripTask):
         elif isinstance(event, Views):
             self._views = dict(event.paths)
 
-    def keep_views(self, context, event):
-        StripTask.keep_views(self, context, event)
-        bpy.ops.ed.undo_push(message="Paint Views")  # undoing the mesh leaves the views it was made from
-
     def finish(self, context):
         if self._asset is None:
             raise EngineStoppedError("The engine stopped without a mesh: copy the report and send it to us.")
-        obj = build_object(self._asset, self._request, self._name, self._views)
-        place_object(context, obj, self.scene(context), Vector(self._location))
-        context.window_manager.tetraview.result_object = obj.name
-        seconds = self._asset.timings.get("total", 0.0)
-        return f"{obj.name}: {self._asset.n_faces:,} triangles in {seconds:.1f} s."
+        views, uid = dict(self._views), self._scene_uid
+        result = MeshResult(self._asset, self._request, self._name, views, uid, Vector(self._location), self._selection)
+        if result.is_at_home() and (bpy.app.background or arrival.may_place(context)):
+            return result.place(context, asked=bpy.app.background)
+        arrival.add(result)
+        return f"{self._name} is ready: press Place Result, or go back to Object Mode."
 
 
 class TETRAVIEW_OT_generate(TaskOperator, bpy.types.Operator):
@@ -68,7 +108,6 @@ class TETRAVIEW_OT_generate(TaskOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.generate"
     bl_label = "Generate Mesh"
-    bl_options = {"REGISTER", "UNDO"}
 
     def make_task(self, context):
         return GenerateTask()
@@ -125,7 +164,6 @@ class TETRAVIEW_OT_regenerate(ResultOperator, TaskOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.regenerate"
     bl_label = "Generate Again"
-    bl_options = {"REGISTER", "UNDO"}
 
     def make_task(self, context):
         return RegenerateTask(context.active_object)
@@ -152,6 +190,11 @@ class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+def result_of(context):
+    """The last result, if this view layer shows it; else None."""
+    return arrival.by_uid(context.view_layer.objects, context.window_manager.tetraview.result_uid)
+
+
 class TETRAVIEW_OT_select_result(bpy.types.Operator):
     """Select the object that was just made"""
 
@@ -161,10 +204,10 @@ class TETRAVIEW_OT_select_result(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return context.window_manager.tetraview.result_object in context.view_layer.objects and context.mode == "OBJECT"
+        return result_of(context) is not None and context.mode == "OBJECT"
 
     def execute(self, context):
-        obj = context.view_layer.objects[context.window_manager.tetraview.result_object]
+        obj = result_of(context)
         for other in context.view_layer.objects.selected[:]:
             other.select_set(False)
         obj.select_set(True)

@@ -171,7 +171,7 @@ class TETRAVIEW_OT_install_engine(TaskOperator, bpy.types.Operator):
     def execute(self, context):
         if getattr(self, "_asked", False):
             self.consent = True
-            return self.start_modal(context)
+            return self.start_behind(context)
         return TaskOperator.execute(self, context)
 
 

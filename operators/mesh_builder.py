@@ -105,20 +105,22 @@ def build_material(name: str, asset: Asset) -> bpy.types.Material:
     return material
 
 
-def place_object(context, obj: bpy.types.Object, scene: bpy.types.Scene, location: Vector) -> bpy.types.Collection:
-    """Put the object into a new collection of its own in `scene`, and select it if that scene is the one shown.
+def place_object(context, obj: bpy.types.Object, scene: bpy.types.Scene, location: Vector, *, select: bool) -> None:
+    """Put the object into a new collection of its own in `scene`. No mode is changed.
 
-    Leaves Edit mode first: Blender keeps no undo step for objects made during it.
+    Args:
+        context: Where it is selected.
+        obj: The object, in no collection yet.
+        scene: Where it goes.
+        location: Where it stands.
+        select: Make it the one selected object; done only in Object Mode, if that scene is the one shown.
     """
     collection = bpy.data.collections.new(obj.name)
-    scene.collection.children.link(collection)
     obj.location = location
-    if context.scene == scene and context.mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
     collection.objects.link(obj)
-    if context.scene == scene:
+    scene.collection.children.link(collection)  # last: nothing of it can be seen before it is whole
+    if select and context.scene == scene and context.mode == "OBJECT":
         for other in context.view_layer.objects.selected[:]:
             other.select_set(False)
         obj.select_set(True)
         context.view_layer.objects.active = obj
-    return collection

@@ -15,7 +15,7 @@ from ..engine.client import start_child
 from ..engine.errors import CancelledError, EngineError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import Progress
-from . import session
+from . import arrival, session
 from .task import Task, TaskOperator
 from .turntable import FPS, MARK, build_turntable, remove_turntable, render_frame, turntable_scenes
 
@@ -27,12 +27,12 @@ class OrbitJob:
     """Renders one frame at each poll, in Blender's main thread; then the engine's Python writes the GIF, or Blender the MP4.
 
     Args:
-        scene_name: The turntable; removed at the end, whatever the end is.
+        scene_uid: Session uid of the turntable; removed at the end, whatever the end is.
         filepath: `.gif` or `.mp4` to write.
     """
 
-    def __init__(self, scene_name: str, filepath: str) -> None:
-        self._scene_name, self._filepath = scene_name, filepath
+    def __init__(self, scene_uid: int, filepath: str) -> None:
+        self._scene_uid, self._filepath = scene_uid, filepath
         self._frames = Path(tempfile.mkdtemp(prefix=".tetraview-orbit-", dir=os.path.dirname(os.path.abspath(filepath))))
         self._paths: list[str] = []
         self._writer: subprocess.Popen[bytes] | None = None
@@ -49,7 +49,10 @@ class OrbitJob:
             raise CancelledError("Cancelled.")
         if self.done:
             return []
-        scene = bpy.data.scenes[self._scene_name]
+        scene = arrival.by_uid(bpy.data.scenes, self._scene_uid)
+        if scene is None:
+            self._clean()
+            raise EngineError("The turntable's scene was removed: make the orbit preview again.")
         count = scene.frame_end
         try:
             if len(self._paths) < count:
@@ -99,7 +102,7 @@ class OrbitJob:
                 self._writer.kill()
             self._writer.communicate()
         shutil.rmtree(self._frames, ignore_errors=True)
-        scene = bpy.data.scenes.get(self._scene_name)
+        scene = arrival.by_uid(bpy.data.scenes, self._scene_uid)
         if scene is not None:
             remove_turntable(scene)
 
@@ -154,6 +157,7 @@ class OrbitTask(Task):
 
     kind = "ORBIT"
     title = "Orbit preview"
+    needs_calm = True  # each poll renders a frame
 
     def __init__(self, filepath: str, kind_of_file: str, **look) -> None:
         self._filepath, self._kind_of_file, self._look = filepath, kind_of_file, look
@@ -168,7 +172,7 @@ class OrbitTask(Task):
         folder = os.path.dirname(os.path.abspath(self._filepath))
         os.makedirs(folder, exist_ok=True)
         scene = build_turntable(objects, context.scene, **self._look)
-        return OrbitJob(scene.name, self._filepath)
+        return OrbitJob(scene.session_uid, self._filepath)
 
     def finish(self, context):
         context.window_manager.tetraview.result_folder = os.path.dirname(os.path.abspath(self._filepath))
@@ -179,7 +183,7 @@ def shown_objects(context):
     """The selected mesh objects, else the active one, else the last result."""
     selected = [obj for obj in context.view_layer.objects if obj.select_get() and obj.type == "MESH"]
     active = context.view_layer.objects.active
-    result = context.view_layer.objects.get(context.window_manager.tetraview.result_object)
+    result = arrival.by_uid(context.view_layer.objects, context.window_manager.tetraview.result_uid)
     return selected or [obj for obj in (active, result) if obj is not None and obj.type == "MESH"][:1]
 
 
@@ -198,7 +202,6 @@ class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.orbit_preview"
     bl_label = "Orbit Preview"
-    bl_options = {"REGISTER"}
 
     output: EnumProperty(
         name="Output",
@@ -233,9 +236,6 @@ class TETRAVIEW_OT_orbit_preview(TaskOperator, bpy.types.Operator):
     def execute(self, context):
         return self._play(context) if self.output == "PLAY" else TaskOperator.execute(self, context)
 
-    def invoke(self, context, event):
-        return self._play(context) if self.output == "PLAY" else TaskOperator.invoke(self, context, event)
-
     def _play(self, context):
         objects = shown_objects(context)
         if not objects:
@@ -269,7 +269,7 @@ class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
         if not bpy.app.background and window.screen.is_animation_playing:
             bpy.ops.screen.animation_cancel(restore_frame=False)
         others = [scene for scene in bpy.data.scenes if MARK not in scene]
-        window.scene = bpy.data.scenes.get(turntable[MARK]) or others[0]
+        window.scene = turntable[MARK] if turntable[MARK] in others else others[0]
         views = json.loads(turntable.get(VIEWS_KEY, "{}"))
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D" and str(index) in views:

@@ -10,7 +10,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..engine.errors import EngineStoppedError, InvalidRequestError
 from ..engine.types import Orbit
-from . import pictures, player
+from . import arrival, pictures, player
 from .orbit import write_mp4
 from .views import StripOperator, StripTask, object_name
 
@@ -59,6 +59,7 @@ class OrbitFieldTask(StripTask):
         if strip.folder != self._folder:
             return "The views have changed meanwhile: turn the new ones."
         strip.orbit = json.dumps(dataclasses.asdict(self._orbit))
+        arrival.push_undo(context, self.title)
         if not bpy.app.background:
             player.play(self._orbit.frames)
         return f"An orbit of {len(self._orbit.frames)} frames."
@@ -69,7 +70,6 @@ class TETRAVIEW_OT_orbit_views(StripOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.orbit_views"
     bl_label = "Orbit Preview"
-    bl_options = {"REGISTER", "UNDO"}
 
     frames: IntProperty(name="Frames", default=24, min=4, max=120)
     size_px: IntProperty(name="Size", subtype="PIXEL", default=128, min=64, max=512)

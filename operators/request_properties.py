@@ -55,9 +55,9 @@ def _property(field: RequestField):
         return EnumProperty(items=_items(field), **common)
     if kind is bool:
         return BoolProperty(**common)
-    if kind is str:
+    if kind is str:  # without maxlen, which counts bytes and cuts letters in two: `check` says what is too long
         folder = {"subtype": "DIR_PATH"} if description.unit == "folder" else {"options": {"TEXTEDIT_UPDATE"}}
-        return StringProperty(maxlen=description.longest or 0, **folder, **common)
+        return StringProperty(**folder, **common)
     limits, hard = {}, description.bounds or description.usual
     for (low, high), bounds in ((("min", "max"), hard), (("soft_min", "soft_max"), description.usual)):
         if bounds is not None:
@@ -83,6 +83,6 @@ def _to_request(value, field: RequestField):
     kind = plain_type(field.type)
     if kind is float:
         return round(math.degrees(value), _DECIMALS_DEG) if field.description.unit == "deg" else round(value, _DECIMALS)
-    if kind is str:
+    if kind is str:  # without maxlen, which counts bytes and cuts letters in two: `check` says what is too long
         return value.strip() or (None if field.default is None else "")
     return kind(value)

@@ -25,6 +25,8 @@ class _State:
 
 
 _state = _State()
+ready_results: list = []
+"""Finished results that wait to be placed, see `arrival`."""
 
 
 def _preferences():

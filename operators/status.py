@@ -5,7 +5,7 @@ import json
 import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
-from . import history, player, session
+from . import arrival, history, player, session
 
 
 class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
@@ -22,7 +22,9 @@ class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
     error_fix: StringProperty()
     report: StringProperty()
     note: StringProperty()
-    result_object: StringProperty()
+    result_uid: IntProperty()  # session uid: names change
+    result_object: StringProperty(get=lambda self: self.result_name())
+    ready: StringProperty(get=lambda self: ", ".join(result.name for result in session.ready_results))
     result_folder: StringProperty()
     painting: StringProperty()  # JSON: view -> picture of it so far
     painting_step: IntProperty()
@@ -38,6 +40,11 @@ class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
         self.show_painting({}, 0, 0)
         self.clear_error()
         self.note = ""
+
+    def result_name(self) -> str:
+        """Name of the last result now; "" if there is none."""
+        obj = arrival.by_uid(bpy.data.objects, self.result_uid) if self.result_uid else None
+        return obj.name if obj else ""
 
     def clear_error(self) -> None:
         """Clear the error box."""

@@ -1,4 +1,4 @@
-"""One long job seen by Blender: a modal timer polls it in the window, a script waits for it; the steps are the same.
+"""One long job seen by Blender: an application timer polls it behind the window, background mode waits for it.
 
 A `Task` says what to do, a `TaskRun` carries it out and keeps the panel's state, a `TaskOperator` is the button.
 """
@@ -9,8 +9,8 @@ import traceback
 import bpy
 
 from ..engine.errors import CancelledError, EngineError
-from ..engine.types import Progress
-from . import session
+from ..engine.types import Preview, Progress
+from . import arrival, session
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ class Task:
 
     kind = ""
     title = ""
+    needs_calm = False
+    """Whether polling the job itself works on the scene, and so waits while the artist's own tool runs."""
 
     def begin(self, context):
         """Start the job and return it.
@@ -33,7 +35,7 @@ class Task:
         raise NotImplementedError
 
     def handle(self, context, event) -> None:
-        """Take in one event other than `Progress`."""
+        """Take in one event other than `Progress`. Never called while a tool of the artist's runs, but for `Preview`."""
 
     def finish(self, context) -> str:
         """Bring the result into Blender after the last event; returns a sentence for the artist."""
@@ -52,6 +54,7 @@ class TaskRun:
         self.outcome = ""  # the sentence to report
         self.failed = False
         self._job = None
+        self._held: list = []  # events that wait until no tool of the artist's runs
         self._cancel_asked = False
 
     def start(self, context) -> bool:
@@ -73,10 +76,18 @@ class TaskRun:
         """Take in what has happened since the last tick: {'RUNNING_MODAL'}, {'FINISHED'} or {'CANCELLED'}. Never waits."""
         if session.current_run() is not self:  # the extension was switched off, or a file was opened
             return {"CANCELLED"}
+        calm = arrival.is_calm(context)
+        if self.task.needs_calm and not calm:
+            return {"RUNNING_MODAL"}
         try:
             for event in self._job.poll():
-                self._take(context, event)
-            if not self._job.done:
+                if isinstance(event, Progress | Preview):
+                    self._take(context, event)
+                else:
+                    self._held.append(event)
+            while self._held and calm and not self._cancel_asked:
+                self._take(context, self._held.pop(0))
+            if not self._job.done or (self._held and not self._cancel_asked):
                 return {"RUNNING_MODAL"}
             self._job.poll()  # raises if it failed
             if self._cancel_asked:  # the job was done before it heard
@@ -149,7 +160,11 @@ class TaskRun:
 
 
 class TaskOperator:
-    """Mixin of the operators that run a task: modal in the window, to the end in a script or in background."""
+    """Mixin of the operators that run a task: behind the window, or to the end in background mode.
+
+    They have neither REGISTER nor UNDO: the redo panel and Shift+R would run them in the main thread, and an undo step pushed
+    while a tool of the artist's runs crashes Blender. Tasks push their own steps by `arrival.push_undo`.
+    """
 
     def make_task(self, context) -> Task:
         """The task of this call; overridden."""
@@ -163,39 +178,39 @@ class TaskOperator:
         return True
 
     def execute(self, context):
+        if not bpy.app.background:
+            return self.start_behind(context)
         run = TaskRun(self.make_task(context))
         return self._report(run, run.drain(context) if run.start(context) else {"CANCELLED"})
 
-    def invoke(self, context, event):
-        return self.execute(context) if bpy.app.background else self.start_modal(context)
-
-    def start_modal(self, context):
-        """Start the task and a timer that polls it; returns at once."""
-        self._run = TaskRun(self.make_task(context))
-        if not self._run.start(context):
-            return self._report(self._run, {"CANCELLED"})
-        self._timer = context.window_manager.event_timer_add(TICK_S, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
-
-    def modal(self, context, event):
-        if event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        state = self._run.tick(context)
-        if state == {"RUNNING_MODAL"}:
-            return {"PASS_THROUGH"}
-        context.window_manager.event_timer_remove(self._timer)
-        return self._report(self._run, state)
-
-    def cancel(self, context):
-        """Blender ends the operator: another file was opened, or it quits."""
-        context.window_manager.event_timer_remove(self._timer)
-        self._run.abandon()
+    def start_behind(self, context):
+        """Start the task and the timer that polls it; returns at once. The operator ends here, so it is nobody's modal tool."""
+        run = TaskRun(self.make_task(context))
+        if not run.start(context):
+            return self._report(run, {"CANCELLED"})
+        bpy.app.timers.register(advance, first_interval=TICK_S, persistent=True)
+        return {"FINISHED"}
 
     def _report(self, run: TaskRun, state: set[str]) -> set[str]:
         if run.outcome:
             self.report({"ERROR"} if run.failed else {"INFO"}, run.outcome)
         return state
+
+
+def advance() -> float | None:
+    """One tick of the running job; returns when to come again, None once it has ended."""
+    run = session.current_run()
+    if run is None:
+        return None
+    with arrival.window_context():
+        state = run.tick(bpy.context)
+    return TICK_S if state == {"RUNNING_MODAL"} else None
+
+
+def stop_timer() -> None:
+    """Stop polling."""
+    if bpy.app.timers.is_registered(advance):
+        bpy.app.timers.unregister(advance)
 
 
 def redraw(context) -> None:

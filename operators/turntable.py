@@ -6,7 +6,7 @@ import bpy
 from mathutils import Vector
 
 MARK = "tetraview_turntable"
-"""Custom property of everything a turntable made; on its scene, the name of the scene it was made from."""
+"""Custom property of everything a turntable made; on its scene, the scene it was made from."""
 
 FPS = 24
 ENGINES = {"WORKBENCH": ("BLENDER_WORKBENCH",), "CYCLES": ("CYCLES",), "EEVEE": ("BLENDER_EEVEE", "BLENDER_EEVEE_NEXT")}
@@ -42,7 +42,7 @@ def build_turntable(
     distance = orbit_distance([corner - centre for corner in corners], elevation)
 
     scene = bpy.data.scenes.new("Tetraview Turntable")
-    scene[MARK] = source.name
+    scene[MARK] = source
     for obj in objects:
         copy = obj.copy()
         copy.parent = None

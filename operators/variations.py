@@ -9,6 +9,7 @@ from bpy.props import IntProperty
 
 from ..engine.errors import CancelledError, InvalidRequestError
 from ..engine.types import VIEW_NAMES, Preview, Progress, Views
+from . import arrival
 from .task import TaskOperator
 from .views import StripTask, last_phase, object_name, random_seed, unlocked_request
 
@@ -95,6 +96,7 @@ class VariationsTask(StripTask):
         def starter(seed):
             return lambda: self.submit(dataclasses.replace(request, seed=seed), label, last_phase(request))
 
+        self._made = 0
         self._queue = JobQueue(starter(seed) for seed in self._seeds)
         settings.strip.variations = ""
         return self._queue
@@ -104,11 +106,13 @@ class VariationsTask(StripTask):
             StripTask.handle(self, context, event)
 
     def keep_views(self, context, event):
-        folder, seed = os.path.dirname(event.paths[VIEW_NAMES[0]]), self._seeds[self._queue.index]
+        folder, seed = os.path.dirname(event.paths[VIEW_NAMES[0]]), self._seeds[self._made]
+        self._made += 1  # the queue may be ahead: events wait for the artist
         self.scene(context).tetraview.strip.add_variation(
             {"folder": folder, "seed": seed, "stamp": self._stamp, "warnings": list(event.warnings)}
         )
         self._shown = True
+        arrival.push_undo(context, self.title)
 
     def finish(self, context):
         return f"{self._count} variations: choose one."
@@ -119,7 +123,6 @@ class TETRAVIEW_OT_variations(TaskOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.variations"
     bl_label = "Variations"
-    bl_options = {"REGISTER", "UNDO"}
 
     count: IntProperty(name="Count", description="0 for what the panel says", default=0, min=0, max=12, options={"SKIP_SAVE"})
 

@@ -7,10 +7,10 @@ import random
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from ..engine.errors import EngineStoppedError, InvalidRequestError
+from ..engine.errors import EngineError, EngineStoppedError, InvalidRequestError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import VIEW_NAMES, GenerateRequest, Preview, Views
-from . import history, pictures, session
+from . import arrival, history, pictures, session
 from .names import name_from_photos, name_from_prompt
 from .photos import IMAGE_FILTER, VIEW_ITEMS
 from .properties import SEED_LIMIT
@@ -75,7 +75,7 @@ class StripTask(Task):
     def watch(self, context) -> None:
         """Remember the scene and what its settings are now; call it first in `begin`."""
         settings = context.scene.tetraview
-        self._scene_name = context.scene.name
+        self._scene_uid = context.scene.session_uid
         self._key, self._stamp = settings.views_key(), photos_stamp(settings.photos())
         self._shown = False
 
@@ -89,8 +89,15 @@ class StripTask(Task):
         return job
 
     def scene(self, context):
-        """The scene the job was started in; the present one if that is gone."""
-        return bpy.data.scenes.get(self._scene_name) or context.scene
+        """The scene the job was started in.
+
+        Raises:
+            EngineError: It was removed meanwhile.
+        """
+        scene = arrival.by_uid(bpy.data.scenes, self._scene_uid)
+        if scene is None:
+            raise EngineError("The scene that this job was started in was removed: start it again in another one.")
+        return scene
 
     def handle(self, context, event):
         status = context.window_manager.tetraview
@@ -113,6 +120,7 @@ class StripTask(Task):
         folder = os.path.dirname(event.paths[VIEW_NAMES[0]])
         self.scene(context).tetraview.strip.show(folder, self._key, self._stamp, event.warnings)
         self._shown = True
+        arrival.push_undo(context, self.title if self.kind == "VIEWS" else "Paint Views")
 
     def finish(self, context):
         if not self._shown:
@@ -194,7 +202,6 @@ class TETRAVIEW_OT_paint_views(TaskOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.paint_views"
     bl_label = "Paint Views"
-    bl_options = {"REGISTER", "UNDO"}
 
     def make_task(self, context):
         return PaintTask()
@@ -205,7 +212,6 @@ class TETRAVIEW_OT_reroll_views(StripOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.reroll_views"
     bl_label = "Re-roll All"
-    bl_options = {"REGISTER", "UNDO"}
 
     def make_task(self, context):
         return PaintTask(random_seed())
@@ -216,7 +222,7 @@ class TETRAVIEW_OT_reroll_view(StripOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.reroll_view"
     bl_label = "Re-roll View"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+    bl_options = {"INTERNAL"}
 
     view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
 
@@ -229,7 +235,7 @@ class TETRAVIEW_OT_flip_view(StripOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.flip_view"
     bl_label = "Flip View"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+    bl_options = {"INTERNAL"}
 
     view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
 
@@ -242,7 +248,7 @@ class TETRAVIEW_OT_replace_view(StripOperator, bpy.types.Operator):
 
     bl_idname = "tetraview.replace_view"
     bl_label = "Replace by Photo"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+    bl_options = {"INTERNAL"}
 
     view: EnumProperty(items=VIEW_ITEMS, options=HIDDEN)
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
@@ -252,14 +258,8 @@ class TETRAVIEW_OT_replace_view(StripOperator, bpy.types.Operator):
         return EditTask(self.view, "replace", bpy.path.abspath(self.filepath))
 
     def invoke(self, context, event):
-        self._asked = True
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
-
-    def execute(self, context):
-        if getattr(self, "_asked", False) and not bpy.app.background:
-            return self.start_modal(context)
-        return TaskOperator.execute(self, context)
 
 
 CLASSES = (

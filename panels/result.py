@@ -51,6 +51,10 @@ def draw_result(layout, context) -> None:
     status, active = context.window_manager.tetraview, context.active_object
     if status.note and not status.running and not status.error:
         layout.label(text=status.note, icon="INFO" if "cancelled" in status.note else "CHECKMARK", translate=False)
+    if status.ready and not status.running:
+        row = layout.row()
+        row.scale_y = 1.4
+        row.operator("tetraview.place_result", icon="IMPORT")
     ours = active is not None and REQUEST_KEY in active
     if not ours and not status.result_object:
         return

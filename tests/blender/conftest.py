@@ -104,7 +104,8 @@ def ext(installed):
 
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     installed.status.begin("")
-    installed.status.result_object = ""
+    installed.status.result_uid = 0
+    installed.module("operators.session").ready_results.clear()
     yield installed
     assert not installed.status.running, "a job outlived its test"
 

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -90,9 +89,8 @@ def test_the_operator_makes_what_the_engine_makes(small, tmp_path):
     assert json.loads(obj["tetraview_request"])["seed"] == SEED
 
 
-def test_one_undo_step_takes_everything_back_and_edit_mode_does_not_matter(small):
+def test_one_undo_step_takes_everything_back(small):
     bpy.ops.mesh.primitive_cube_add()
-    bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.ed.undo_push(message="before")
     before = contents()
     assert bpy.ops.tetraview.generate("EXEC_DEFAULT", True) == {"FINISHED"}
@@ -144,31 +142,6 @@ def test_a_tick_does_not_wait_for_the_engine(small):
         os.kill(pid, signal.SIGCONT)
     bpy.ops.tetraview.cancel()
     assert tick_until(run, lambda: False) == {"CANCELLED"}
-
-
-def test_the_modal_operator_only_listens_to_its_timer_and_ends_with_the_mesh(small):
-    operators = small.module("operators.task")
-
-    class Driver(operators.TaskOperator):
-        """The operator's own functions, without the window loop that would call them."""
-
-        def report(self, level, text):
-            self.reported = (level, text)
-
-    driver, window_manager = Driver(), bpy.context.window_manager
-    driver._run = start(small)
-    driver._timer = window_manager.event_timer_add(0.1, window=bpy.context.window)
-    assert driver.modal(bpy.context, SimpleNamespace(type="MOUSEMOVE")) == {"PASS_THROUGH"}
-    state, deadline = {"PASS_THROUGH"}, time.monotonic() + LIMIT_S
-    fractions = [0.0]
-    while state == {"PASS_THROUGH"} and time.monotonic() < deadline:
-        state = driver.modal(bpy.context, SimpleNamespace(type="TIMER"))
-        fractions.append(small.status.fraction)
-        time.sleep(0.02)
-    assert state == {"FINISHED"}
-    assert driver.reported[0] == {"INFO"}
-    assert fractions == sorted(fractions)
-    assert bpy.context.view_layer.objects.active.name == small.status.result_object
 
 
 def test_a_killed_engine_is_an_error_in_words_and_the_next_run_works(small):

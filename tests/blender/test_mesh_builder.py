@@ -77,19 +77,23 @@ def test_placing_works_from_every_mode(ext, built, mode):
     if mode != "no active object":
         bpy.ops.mesh.primitive_cube_add()
         bpy.ops.object.mode_set(mode=mode)
-    collection = ext.module("operators.mesh_builder").place_object(bpy.context, built[0], bpy.context.scene, Vector((1, 2, 3)))
-    assert bpy.context.mode == "OBJECT"
-    assert bpy.context.view_layer.objects.active == built[0]
-    assert [obj.name for obj in bpy.context.view_layer.objects if obj.select_get()] == ["Ball"]
+    was = bpy.context.mode
+    active = bpy.context.view_layer.objects.active
+    selected = list(bpy.context.view_layer.objects.selected)
+    place = ext.module("operators.mesh_builder").place_object
+    place(bpy.context, built[0], bpy.context.scene, Vector((1, 2, 3)), select=True)
+    assert bpy.context.mode == was
+    free = was == "OBJECT"
+    assert bpy.context.view_layer.objects.active == (built[0] if free else active)
+    assert list(bpy.context.view_layer.objects.selected) == ([built[0]] if free else selected)
     assert tuple(built[0].location) == (1, 2, 3)
-    assert list(collection.objects) == [built[0]]
-    assert collection.name in bpy.context.scene.collection.children
+    assert built[0].users_collection[0].name in bpy.context.scene.collection.children
 
 
 def test_placing_in_a_scene_that_is_not_shown_leaves_the_shown_one_alone(ext, built):
     bpy.ops.mesh.primitive_cube_add()
     other = bpy.data.scenes.new("Other")
-    ext.module("operators.mesh_builder").place_object(bpy.context, built[0], other, Vector())
+    ext.module("operators.mesh_builder").place_object(bpy.context, built[0], other, Vector(), select=True)
     assert built[0].name in other.objects
     assert built[0].name not in bpy.context.scene.objects
     assert bpy.context.view_layer.objects.active.name == "Cube"
