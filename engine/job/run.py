@@ -33,7 +33,7 @@ LATTICE_RESOLUTION = 256
 ORBIT_SAMPLES, ORBIT_SLABS = 28, 7
 """Samples a ray of the orbit preview, and parts they are decoded in."""
 ROUGHNESS, METALLIC = 0.7, 0.0
-LEAST_KNOWN = 2
+LEAST_KNOWN = 3
 """Known views from which on the others are rendered from the reconstruction."""
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -266,8 +266,8 @@ def generator_folder(request: GenerateRequest) -> Path:
 def completes_views(request: GenerateRequest) -> bool:
     """Whether the views that no photo shows are rendered from the reconstruction of the others; else they are painted.
 
-    A prompt says what they show, so they are then painted from it. A single photo says too little so far: what the
-    starter's reconstructor makes of one view alone is a smear from the side.
+    A prompt says what they show, so they are then painted from it. One or two photos say too little so far: what the
+    starter's reconstructor makes of them is blurred from the side.
     """
     missing = len(request.painted)
     enough = 0 < missing <= len(VIEW_NAMES) - LEAST_KNOWN
