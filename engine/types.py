@@ -296,7 +296,11 @@ class GenerateRequest:
             InvalidRequestError: A field is missing or of another type.
             ValueError: The text is no JSON.
         """
-        request: Self = request_from_dict(cls, json.loads(text), ignore_unknown=True)
+        try:
+            fields = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("too deep") from error
+        request: Self = request_from_dict(cls, fields, ignore_unknown=True)
         return request
 
 

@@ -26,9 +26,14 @@ from .locate import environment_python
 VARIANTS = ("cpu", "cuda", "mps")
 LOCK_FOLDER = Path(__file__).resolve().parent.parent.parent / "wheels"
 MARKER_NAME = "tetraview-environment.json"
+OWNER_NAME = ".tetraview"
+"""Marks a folder as made by the installer, from its first moment; no other folder is ever removed or replaced."""
 LOG_NAME = "install.log"
 UNPACKED_RATIO = 4.5
 """Disk an installation needs, as a multiple of its download: the wheels in the cache and their unpacked files."""
+
+FOLDERS = ("environment", "environment.partial", "environment.old", "pip-cache")
+"""Everything that the installer makes in the data folder, beside its log."""
 
 _TARGET = re.compile(r"^# target (\S+) (\d+) (\d+)$", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+==[^ ;\\]+)(?: ; (.*?))? \\\n(?: +--hash=.*\n?)+", re.MULTILINE)
@@ -205,14 +210,47 @@ def remove(home: Path) -> None:
     """Delete the environment, a partial one and the download cache; nothing else under `home`.
 
     Raises:
-        InstallError: A file cannot be deleted, for instance because the engine is running (Windows).
+        InstallError: A folder of such a name is not the engine's; or a file cannot be deleted, for instance because the engine
+            is running (Windows).
     """
-    for name in ("environment", "environment.partial", "environment.old", "pip-cache"):
-        remove_folder(home / name)
+    foreign = [home / name for name in FOLDERS if not is_own(home / name)]
+    for name in FOLDERS:
+        if home / name not in foreign:
+            remove_folder(home / name)
+    if foreign:
+        raise InstallError(f"{foreign[0]} was not made by Tetraview and stays: delete it yourself if you do not need it.")
+
+
+def is_own(folder: Path) -> bool:
+    """Whether the installer made a folder, or there is none; a link to a folder is not its own."""
+    if folder.is_symlink() or not folder.exists():
+        return not folder.is_symlink()
+    return (folder / OWNER_NAME).is_file() or (folder / MARKER_NAME).is_file()
+
+
+def make_own(folder: Path) -> None:
+    """Make a folder, marked as the installer's, if it is not there.
+
+    Raises:
+        InstallError: A folder of this name is there that the installer did not make, or it cannot be written.
+    """
+    if not is_own(folder):
+        raise InstallError(f"{folder} was not made by Tetraview: move it away, or choose another folder in the preferences.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / OWNER_NAME).write_text("Made by Tetraview's Install Engine; removed by Remove Engine.\n", encoding="utf-8")
+    except OSError as error:
+        raise InstallError(f"{folder} cannot be written ({error.strerror}): choose another folder in the preferences.") from error
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete `folder` if it is there; raises `InstallError` in words if that fails."""
+    """Delete `folder` if it is there.
+
+    Raises:
+        InstallError: The installer did not make it, or it cannot be deleted.
+    """
+    if not is_own(folder):
+        raise InstallError(f"{folder} was not made by Tetraview: move it away, or choose another folder in the preferences.")
     if not folder.exists():
         return
     try:

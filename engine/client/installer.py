@@ -23,7 +23,7 @@ from typing import IO, ClassVar
 
 from ..errors import CancelledError
 from ..version import __version__
-from .environment import LOG_NAME, MARKER_NAME, InstallError, InstallPlan, read_pins, remove_folder
+from .environment import FOLDERS, LOG_NAME, MARKER_NAME, InstallError, InstallPlan, is_own, make_own, read_pins, remove_folder
 from .locate import environment_python
 from .process import clean_environment
 
@@ -111,9 +111,14 @@ def install_steps(plan: InstallPlan, base_python: str, *, wait_s: float = 0.1) -
             f"The engine needs {plan.needed_bytes / 1e9:.1f} GB free and {plan.home} has {plan.free_bytes / 1e9:.1f} GB: "
             "free some space or choose another folder in the preferences."
         )
-    plan.home.mkdir(parents=True, exist_ok=True)
     partial = plan.home / "environment.partial"
+    for name in FOLDERS:
+        if not is_own(plan.home / name):
+            text = f"{plan.home / name} was not made by Tetraview: move it away, or choose another folder in the preferences."
+            raise InstallError(text)
     remove_folder(partial)
+    for folder in (partial, plan.home / "pip-cache"):
+        make_own(folder)
     python = partial / environment_python(plan.home).relative_to(plan.folder)
     watch = _Watch(plan, partial)
     with open(plan.home / LOG_NAME, "w", encoding="utf-8") as log:
@@ -327,7 +332,9 @@ def explain_failure(lines: Iterable[str]) -> str:
             f"The downloaded {name} is not the file Tetraview was tested with (wrong hash), so it was left out: try again later."
         )
     if re.search(
-        r"NewConnectionError|NameResolution|ConnectTimeout|ReadTimeout|ProxyError|Connection (refused|reset)|Max retries", said
+        r"NewConnectionError|NameResolution|ConnectTimeout|ReadTimeout|ProxyError|Connection ?(refused|reset|broken|aborted|to )"
+        r"|Max retries|Retrying \(Retry|Failed to establish|timed out",
+        said,
     ):
         return "The package index cannot be reached: check the network and proxy, then install again; nothing is lost."
     if re.search(r"CERTIFICATE_VERIFY_FAILED|SSLError", said):
@@ -339,6 +346,8 @@ def explain_failure(lines: Iterable[str]) -> str:
     if "No matching distribution found" in said or "Could not find a version" in said:
         found = re.search(r"No matching distribution found for (\S+)|requirement (\S+)", said)
         name = (found[1] or found[2]) if found else "such package"
+        if "from versions: none" in said:  # an index that does not answer has no version of anything
+            return f"The package index cannot be reached, or has no {name} for this machine: check the network, then try again."
         return f"The package index has no {name} for this machine: try again later, or report it."
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "no message")
     return f"The installation failed: {last.strip()[:300]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -345,7 +346,8 @@ def _new_log(home: Path) -> Path:
     """A new log file's path under `<home>/logs`; the oldest logs are removed."""
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for old in sorted(logs.glob("engine-*.log"))[: -(LOGS_KEPT - 1)]:
+    ours = (log for log in logs.glob("engine-*.log") if re.fullmatch(r"engine-\d{8}-\d{6}-\d+-[0-9a-f]{4}\.log", log.name))
+    for old in sorted(ours)[: -(LOGS_KEPT - 1)]:
         with contextlib.suppress(OSError):  # another Blender may still write it
             old.unlink()
     return logs / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{uuid.uuid4().hex[:4]}.log"

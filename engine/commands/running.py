@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+from pathlib import Path
 
 from ..types import Asset, Event, GenerateRequest, Orbit, Progress, Views, event_to_dict
 
@@ -16,14 +17,18 @@ def run_request(request: GenerateRequest, args: argparse.Namespace) -> int:
     Raises:
         EngineError: It cannot be done; one sentence says why.
     """
-    request.check()
     from ..job.generate import generate
 
     events = generate(request, stop_after=args.stop_after)
     show = _JsonEvents() if args.events == "json" else _Bar()
-    with contextlib.closing(events), show:
-        for event in events:
-            show(event)
+    try:
+        with contextlib.closing(events), show:
+            for event in events:
+                show(event)
+    finally:
+        if not args.output:  # the new job's folder, if the job could not begin
+            with contextlib.suppress(OSError):
+                Path(request.output_dir).rmdir()
     if args.events != "json" and args.stop_after:
         print(f"Stopped after {args.stop_after}: {request.output_dir}")
     return 0

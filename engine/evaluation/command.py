@@ -123,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
 def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Evaluation, dict[str, str]]:
     """The run's constants, and the hash of each weight file; the model is loaded, the folder of pictures made."""
     from ..devices import choose_device
+    from ..job.run import LEAST_KNOWN
     from ..models.loading import ModelCache, takes_fewer_views
     from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
     from .run import Evaluation
@@ -134,7 +135,8 @@ def _set_up(args: argparse.Namespace, lpips: LpipsSource, out: Path) -> tuple[Ev
     model_folder = Path(args.model) if args.model else STARTER_MODEL
     generator_folder = Path(args.generator) if args.generator else STARTER_GENERATOR
     weights_sha256 = dict(models.get(model_folder, device.name).sha256)
-    if len(set(args.known)) < len(VIEW_NAMES) and not takes_fewer_views(model_folder):
+    known = len(set(args.known))
+    if known < len(VIEW_NAMES) and (known < LEAST_KNOWN or not takes_fewer_views(model_folder)):
         weights_sha256 |= models.get_generator(generator_folder, device.name).sha256
     pictures = out.with_suffix(".pictures")
     try:

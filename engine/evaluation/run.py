@@ -21,6 +21,7 @@ from ..errors import EngineError
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
 from ..job.run import Run
+from ..job.workplace import workplace
 from ..models.loading import ModelCache
 from ..types import VIEW_NAMES, GenerateRequest
 from .gallery import gallery_tile
@@ -133,20 +134,22 @@ def run_steps(
     Raises:
         EngineError: The views cannot be had, so that there is no field either.
     """
-    run = Run(request, setup.models, setup.device)
-    for phase in request.phases[: request.phases.index("planes") + 1]:
-        with clock.part(phase):
-            run.step(phase)(_ignore)
-    try:
-        for phase in request.phases[request.phases.index("planes") + 1 :]:
+    with workplace(request) as place:
+        run = Run(request, setup.models, setup.device, place.job)
+        for phase in request.phases[: request.phases.index("planes") + 1]:
             with clock.part(phase):
                 run.step(phase)(_ignore)
-        return run.views, run.field, read_asset(run.job.glb)
-    except EngineError as error:
-        return run.views, run.field, error
-    except Exception as error:
-        logger.exception("a step failed")
-        return run.views, run.field, EngineError(f"{type(error).__name__}: {error}")
+        try:
+            for phase in request.phases[request.phases.index("planes") + 1 :]:
+                with clock.part(phase):
+                    run.step(phase)(_ignore)
+            place.exchange()
+            return run.views, run.field, read_asset(place.job.glb)
+        except EngineError as error:
+            return run.views, run.field, error
+        except Exception as error:
+            logger.exception("a step failed")
+            return run.views, run.field, EngineError(f"{type(error).__name__}: {error}")
 
 
 def measure(setup: Evaluation, ref: ObjectRef, truth: TexturedMesh) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or its disk is gone
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,9 +58,15 @@ def write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """The files of one job; `path` is the `output_dir` of its request."""
+    """The files of one job.
+
+    Attributes:
+        path: The `output_dir` of its request, or where its files lie until they are exchanged with those of an earlier job.
+        kept_views: Folder of the views where the job starts from views that stay where they are; None for `path/views`.
+    """
 
     path: Path
+    kept_views: Path | None = None
 
     @property
     def request(self) -> Path:
@@ -67,7 +74,7 @@ class JobFolder:
 
     @property
     def views(self) -> Path:
-        return self.path / "views"
+        return self.kept_views or self.path / "views"
 
     @property
     def preview(self) -> Path:
@@ -127,27 +134,6 @@ class JobFolder:
     @property
     def view_paths(self) -> dict[str, Path]:
         return {name: self.view(name) for name in VIEW_NAMES}
-
-    def begin(self, *, keep_views: bool = False) -> None:
-        """Make the folders, and remove the results of an earlier run here, so that no file can be taken for this run's.
-
-        Args:
-            keep_views: Leave the framed views: this run starts from them.
-        """
-        self.views.mkdir(parents=True, exist_ok=True)
-        for stale in (
-            self.planes, self.orbit_gif, self.orbit_webp, self.mesh, self.asset, self.albedo, self.glb, self.timings, self.log
-        ):  # fmt: skip
-            stale.unlink(missing_ok=True)
-        if not keep_views:
-            for view in (*self.view_paths.values(), self.elevation):
-                view.unlink(missing_ok=True)
-        for folder in (self.preview, self.orbit):
-            for stale in folder.glob("*.png"):
-                stale.unlink(missing_ok=True)
-        for folder in (self.path, self.views, self.preview, self.orbit):
-            for leftover in folder.glob(".tmp-*"):
-                leftover.unlink(missing_ok=True)
 
 
 def new_job_folder(home: Path, label: str = "", *, now: float | None = None) -> Path:

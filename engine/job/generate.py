@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import EngineError, InvalidRequestError
@@ -15,6 +16,7 @@ from .folder import JobFolder, default_home, write_json
 from .history import TimingHistory
 from .progress import JobClock, StepRunner
 from .run import MESSAGES, Run, completes_views, is_warm, require_weights
+from .workplace import workplace
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,9 @@ def generate(
 ) -> Generator[Event, None, None]:
     """Make an asset from a prompt, from one to four photos, or from the framed views of an earlier run.
 
-    Each stage's result is on disk in `request.output_dir` before the next begins. Closing the iterator cancels the job.
+    Each stage's result is on disk before the next begins: in `request.output_dir`, or in a folder beside an earlier result there,
+    which the new one replaces when it is whole. Events name the files where they are at the time. Closing the iterator cancels
+    the job.
 
     Args:
         request: What to make.
@@ -44,6 +48,7 @@ def generate(
         EngineError: The job cannot be done; one sentence says why.
     """
     request.check()
+    request = replace(request, seed=request.seed % 2**63)  # any whole number is a seed; generators of random numbers are choosier
     phases = phases_to_run(request, stop_after)
     from ..devices import choose_device, use_all_cores
 
@@ -51,7 +56,6 @@ def generate(
     history = TimingHistory(default_home()) if history is None else history
     require_weights(request, phases)
     device = choose_device(request.device)
-    run = Run(request, models, device.name)
     setting = {
         "device": device.name,
         "warm": is_warm(request, phases, models, device.name),
@@ -63,18 +67,25 @@ def generate(
         "poly_budget": request.poly_budget,
     }
     clock = JobClock(phases, history.expected_s(setting, phases))
-    if device.note:
-        yield Progress(phases[0], 0.0, None, device.note)
-    with job_log(run.job), remembered(clock, history, setting), StepRunner(clock, use_all_cores) as steps:
-        for phase in phases:  # 1 photos, 2 views, 3 planes, 4 orbit, 5 mesh, 6 simplify, 7 unwrap, 8 texture, 9 asset
-            yield from steps.run(phase, MESSAGES[phase], run.step(phase))
-            yield from run.results(phase)
-        if "asset" in phases:
+    with workplace(request) as place:
+        with job_log(place.final), remembered(clock, history, setting), StepRunner(clock, use_all_cores) as steps:
+            run = Run(request, models, device.name, place.job)
+            if device.note:
+                yield Progress(phases[0], 0.0, None, device.note)
+            for phase in phases:  # 1 photos, 2 views, 3 planes, 4 orbit, 5 mesh, 6 simplify, 7 unwrap, 8 texture, 9 asset
+                yield from steps.run(phase, MESSAGES[phase], run.step(phase))
+                if phase != phases[-1]:
+                    yield from run.results(phase)
             seconds = {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}
             timings = {**seconds, "total": round(clock.total_s, 4)}
-            write_json(run.job.timings, timings)
+            if "asset" in phases:
+                write_json(run.job.timings, timings)
             logger.info("done in %.2f s", clock.total_s)
-            yield run.asset(timings)
+        place.exchange()
+    run.job = place.job
+    yield from run.results(phases[-1])
+    if "asset" in phases:
+        yield run.asset(timings)
 
 
 def phases_to_run(request: GenerateRequest, stop_after: str | None) -> tuple[str, ...]:
@@ -102,11 +113,22 @@ def remembered(clock: JobClock, history: TimingHistory, setting: Mapping[str, An
             history.record(setting, clock.seconds)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that costs the job nothing if its disk is full or gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def job_log(job: JobFolder) -> Iterator[None]:
     """Everything the engine logs in the block also goes to the job's `log.txt`."""
     engine_logger = logging.getLogger((__package__ or "").rpartition(".")[0])
-    handler = logging.FileHandler(job.log, encoding="utf-8")
+    handler = _LogFile(job.log, "w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     engine_logger.addHandler(handler)
     if engine_logger.getEffectiveLevel() > logging.INFO:

@@ -17,6 +17,8 @@ from .folder import write_json
 logger = logging.getLogger(__name__)
 
 HISTORY_LENGTH = 120
+MAX_SECONDS = 1e6
+"""Entries with longer times, or with none that is a number, are damaged."""
 
 
 class TimingHistory:
@@ -69,7 +71,7 @@ class TimingHistory:
             entries = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             logger.warning("cannot read the timings in %s: %s", self._path, error)
             return []
         return [entry for entry in entries if _is_entry(entry)] if isinstance(entries, list) else []
@@ -78,4 +80,4 @@ class TimingHistory:
 def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, dict) or not isinstance(entry.get("setting"), dict) or not isinstance(entry.get("seconds"), dict):
         return False
-    return all(isinstance(value, (int, float)) and value >= 0 for value in entry["seconds"].values())
+    return all(isinstance(value, (int, float)) and 0 <= value < MAX_SECONDS for value in entry["seconds"].values())

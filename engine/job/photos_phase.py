@@ -57,7 +57,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
         request: Says which.
         job: Receives them, and the elevation if it is found.
         report: Progress.
-        explain: Judges an elevation, where the request wants it found, and the places of the sides.
+        explain: Judges an elevation, where the request wants it found.
 
     Raises:
         PhotoError: A photo, or a view of the earlier run that is still needed, cannot be used.
@@ -68,7 +68,7 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
 
     prepared = prepare_views(
         request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
-        explain=explain, search_elevation=request.find_elevation,
+        explain=explain if request.find_elevation else None,
     )  # fmt: skip
     for name, image in prepared.images.items():
         write_view(job.view(name), image)
@@ -81,10 +81,13 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
 def found_elevation(folder: Path) -> float | None:
     """The elevation that an earlier run found for the views in a folder, degrees; None if it did not look, or kept the given."""
     try:
-        return float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+        elevation_deg = float(json.loads((folder / "elevation.json").read_text(encoding="utf-8"))["elevation_deg"])
+        if not -90 <= elevation_deg <= 90:  # true of NaN too
+            raise ValueError("no elevation")
+        return elevation_deg
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise PhotoError(f"The file {folder / 'elevation.json'} cannot be read: delete it, or start from the photos.") from error
 
 
@@ -108,22 +111,18 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
         )  # fmt: skip
         warnings = prepared.warnings
         images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
+    stays = folder.resolve() == job.views.resolve()  # they are in the job's own folder already
     for name, image in images.items():
         if name in (*request.flip, *request.replace):
             write_view(job.view(name), image)
-        elif not is_same_place(request, job):
+        elif not stays:
             with written_whole(job.view(name)) as path:
                 path.write_bytes((folder / f"{name}.png").read_bytes())
-    if elevation_deg is not None and not is_same_place(request, job):
+    if elevation_deg is not None and not stays:
         write_json(job.elevation, {"elevation_deg": elevation_deg})
     images = {name: images[name] for name in VIEW_NAMES if name in images}
     rendered = rendered_views(folder) & set(kept) - set(request.flip)
     return FramedViews(images, px, warnings, elevation_deg, frozenset(rendered))
-
-
-def is_same_place(request: GenerateRequest, job: JobFolder) -> bool:
-    """Whether the views that the job starts from are those in its own folder."""
-    return request.views_dir is not None and Path(request.views_dir).resolve() == job.views.resolve()
 
 
 def mirrored(image: UInt8Array) -> UInt8Array:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EngineError, InvalidRequestError
+from ..errors import EngineError
 from ..models.loading import ModelCache, field_of_views, require_generator, require_reconstructor, takes_fewer_views
 from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
 from ..types import VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Views
 from ..version import __version__
 from .folder import JobFolder, write_text, written_whole
-from .photos_phase import FramedViews, frame_views, is_same_place, require_no_empty_view, warnings_of_empty
+from .photos_phase import FramedViews, frame_views, require_no_empty_view, warnings_of_empty
 from .progress import OnProgress
 from .views_phase import complete_views, paint_views
 
@@ -33,6 +33,8 @@ LATTICE_RESOLUTION = 256
 ORBIT_SAMPLES, ORBIT_SLABS = 28, 7
 """Samples a ray of the orbit preview, and parts they are decoded in."""
 ROUGHNESS, METALLIC = 0.7, 0.0
+LEAST_KNOWN = 2
+"""Known views from which on the others are rendered from the reconstruction."""
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -61,34 +63,32 @@ class Run:
         request: What to make.
         models: Where loaded models are kept.
         device: Torch device of the models.
+        job: Where its files are written.
 
     Attributes:
         request: What to make; with the elevation that the photos' step found.
-        job: The job's folder.
+        job: Where its files are.
         framed: The views that are known, after the photos; all four, after they are rendered or painted.
         field: The object's field, after the planes.
         verts, faces: The surface, float32 [V, 3] and int32 [F, 3], after the mesh; within the budget, after simplification.
         atlas: The mesh with its UV atlas, after unwrapping.
         albedo: The texture, uint8 [T, T, 3], after it is baked.
-        orbit: The orbit preview's files, after it is rendered.
         hashes: SHA-256 of the weights that were used, by file.
 
     Raises:
-        InvalidRequestError: The edited views would lie over those they come from.
-        EngineError: The job's folder cannot be written.
+        OSError: The request cannot be written.
     """
 
-    def __init__(self, request: GenerateRequest, models: ModelCache, device: str) -> None:
-        self.request, self.models, self.device = request, models, device
-        self.job = begin_job(request)
+    def __init__(self, request: GenerateRequest, models: ModelCache, device: str, job: JobFolder) -> None:
+        self.request, self.models, self.device, self.job = request, models, device, job
         self.framed = FramedViews({})
         self.field: Field | None = None
         self.verts: FloatArray = np.zeros((0, 3), np.float32)
         self.faces: FaceArray = np.zeros((0, 3), np.int32)
         self.atlas: Any = None
         self.albedo: UInt8Array = np.zeros((0, 0, 3), np.uint8)
-        self.orbit: Orbit | None = None
         self.hashes: dict[str, str] = {}
+        write_text(job.request, request.to_json() + "\n")
 
     @property
     def views(self) -> Mapping[str, UInt8Array]:
@@ -117,8 +117,9 @@ class Run:
             yield Views(paths, (*self.framed.warnings, *warnings_of_empty(self.views)), self.request.painted)
         elif phase == "planes":
             yield Planes(str(self.job.planes))
-        elif phase == "orbit" and self.orbit is not None:
-            yield self.orbit
+        elif phase == "orbit":
+            frames = sorted(str(path) for path in self.job.orbit.glob("frame_*.png"))
+            yield Orbit(tuple(frames), str(self.job.orbit_gif), str(self.job.orbit_webp))
 
     def frame_photos(self, report: OnProgress) -> None:
         """Step 1: photos are cut out and framed, or the views that an earlier run left are taken over."""
@@ -175,10 +176,9 @@ class Run:
             report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
             frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
             images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
-        frames = write_turntable(images, job.orbit)
+        write_turntable(images, job.orbit)
         write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)
         write_turntable(images, job.orbit_webp)
-        self.orbit = Orbit(tuple(str(path) for path in frames), str(job.orbit_gif), str(job.orbit_webp))
 
     def extract_surface(self, report: OnProgress) -> None:
         """Step 5: the surface of the field without specks, in `mesh.npz`.
@@ -266,10 +266,12 @@ def generator_folder(request: GenerateRequest) -> Path:
 def completes_views(request: GenerateRequest) -> bool:
     """Whether the views that no photo shows are rendered from the reconstruction of the others; else they are painted.
 
-    A prompt says what they show, so they are then painted from it.
+    A prompt says what they show, so they are then painted from it. A single photo says too little so far: what the
+    starter's reconstructor makes of one view alone is a smear from the side.
     """
-    knows_some = 0 < len(request.painted) < len(VIEW_NAMES)
-    return knows_some and not request.prompt.strip() and takes_fewer_views(model_folder(request))
+    missing = len(request.painted)
+    enough = 0 < missing <= len(VIEW_NAMES) - LEAST_KNOWN
+    return enough and not request.prompt.strip() and takes_fewer_views(model_folder(request))
 
 
 def _is_painting(request: GenerateRequest, phases: tuple[str, ...]) -> bool:
@@ -290,23 +292,3 @@ def is_warm(request: GenerateRequest, phases: tuple[str, ...], models: ModelCach
     return (not reconstructs or models.has(model_folder(request), device)) and (
         not _is_painting(request, phases) or models.has_generator(generator_folder(request), device)
     )
-
-
-def begin_job(request: GenerateRequest) -> JobFolder:
-    """Make the job's folder and write its request.
-
-    Raises:
-        InvalidRequestError: The edited views would lie over those they come from.
-        EngineError: The folder cannot be written.
-    """
-    job = JobFolder(Path(request.output_dir))
-    in_place = is_same_place(request, job)
-    if in_place and (request.repaint or request.flip or request.replace):
-        raise InvalidRequestError("Edited views must not overwrite the old ones: choose another output folder.")
-    among_results = any(Path(photo).resolve().parent == job.views.resolve() for photo in request.photos.values())
-    try:
-        job.begin(keep_views=in_place or among_results)
-        write_text(job.request, request.to_json() + "\n")
-    except OSError as error:
-        raise EngineError(f"The folder {job.path} cannot be written ({error.strerror}): choose another one.") from error
-    return job

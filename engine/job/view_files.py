@@ -19,6 +19,7 @@ from .folder import written_whole
 
 UInt8Array = npt.NDArray[np.uint8]
 
+MAX_VIEW_PX = 4096
 _RENDERED = "tetraview-rendered"
 """Key of a PNG's text; its value is the hash of the pixels."""
 
@@ -55,6 +56,14 @@ def _pixel_hash(image: UInt8Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
+def check_view_file(path: Path) -> None:
+    """Raise `PhotoError`, in one sentence, if a view is no file."""
+    if not path.exists():
+        raise PhotoError(f"There is no {path.name} among the views in {path.parent}: start from the photos instead.")
+    if not path.is_file():  # a folder; or a pipe, which would be waited for
+        raise PhotoError(f"The view {path} is not a file: start from the photos instead.")
+
+
 def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UInt8Array]:
     """Framed views of an earlier run, perhaps edited since.
 
@@ -70,12 +79,14 @@ def read_views(folder: Path, names: Iterable[str] = VIEW_NAMES) -> dict[str, UIn
     views: dict[str, UInt8Array] = {}
     for name in names:
         path = folder / f"{name}.png"
+        check_view_file(path)
         try:
             with Image.open(path) as image:
+                if max(image.size) > MAX_VIEW_PX:  # known before it is decoded
+                    size = f"{image.width} x {image.height}"
+                    raise PhotoError(f"The view {path} is too large ({size} px): make it at most {MAX_VIEW_PX} px a side.")
                 has_alpha = image.has_transparency_data
                 views[name] = np.asarray(image.convert("RGBA"), np.uint8)
-        except FileNotFoundError as error:
-            raise PhotoError(f"There is no {name}.png among the views in {folder}: start from the photos instead.") from error
         except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise PhotoError(f"The view {path} cannot be read: start from the photos instead.") from error
         height, width = views[name].shape[:2]

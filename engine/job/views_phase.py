@@ -37,7 +37,7 @@ LOADING_SHARE = 0.4
 """Share of the phase that loading the generator takes if it is not in memory yet."""
 
 
-COMPLETED_PX, COMPLETED_SAMPLES = 256, 96
+COMPLETED_PX, COMPLETED_SAMPLES = 128, 64
 """Largest side of the views rendered from the reconstruction, and samples a ray."""
 
 

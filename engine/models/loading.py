@@ -128,7 +128,7 @@ def takes_fewer_views(folder: Path) -> bool:
     """Whether the reconstructor in a folder was trained on fewer than four views too; False if it cannot be read."""
     try:
         return int(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
 
 
@@ -159,7 +159,7 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
     try:
         reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.exception("cannot load %s", folder)
+        logger.info("cannot load %s", folder, exc_info=True)
         raise WeightsError(f"The reconstructor weights in {folder} cannot be read: download them again.") from error
     reconstructor = reconstructor.to(device).eval().requires_grad_(False)
     return LoadedModel(reconstructor, device, _by_name(folder, hashes))
@@ -182,10 +182,10 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
         with _quiet_loading():
             pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype)
     except WeightsError:
-        logger.exception("cannot load %s", folder)
+        logger.info("cannot load %s", folder, exc_info=True)
         raise
     except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.exception("cannot load %s", folder)
+        logger.info("cannot load %s", folder, exc_info=True)
         raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)

@@ -53,7 +53,6 @@ def prepare_views(
     rig: Rig = CANONICAL_RIG,
     beside: Mapping[str, UInt8Array] | None = None,
     explain: Explain | None = None,
-    search_elevation: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> PreparedViews:
     """Load one to four photos, cut the object out of each and bring them to one frame.
@@ -64,10 +63,8 @@ def prepare_views(
         view_px: Side of the square views.
         rig: The cameras that took the photos.
         beside: Framed views of other sides, uint8 [N, N, 4]: the photos are fitted to them, and become N pixels large.
-        explain: How well framed views are explained by one object seen from an elevation, dB. With it, right and left pictures
-            in each other's place are noticed.
-        search_elevation: Look for the elevation of two or more photos, beginning from the given one; needs `explain`. Views
-            framed by the rig keep that.
+        explain: How well framed views are explained by one object seen from an elevation, dB. With it, the elevation of two or
+            more photos is looked for, beginning from the given one; views framed by the rig keep that.
         on_progress: Called with the share that is done, 0..1, and a few words; an exception it raises ends the intake.
 
     Raises:
@@ -98,14 +95,13 @@ def prepare_views(
     if others:
         images = frame_beside(cutouts, others, rig=rig)
     else:
-        if explain is not None and search_elevation and len(cutouts) > 1:
+        if explain is not None and len(cutouts) > 1:
             given_deg, rig = rig.elevation_deg, _rig_of_photos(cutouts, loaded, rig, explain)
             if rig.elevation_deg != given_deg:
                 warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, rig=rig)
     warnings += check_views(images) + check_repeats(loaded)
-    if explain is not None:
-        warnings += check_orientation(images, rig, explain)
+    warnings += check_orientation(images)
     report(1.0, "The photos are framed")
     return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
 

@@ -15,6 +15,7 @@ from ..errors import PhotoError
 
 UInt8Array = npt.NDArray[np.uint8]
 
+MAX_FILE_BYTES = 1_000_000_000
 MIN_SIDE_PX = 32
 MAX_SIDE_PX = 16_384
 MAX_DECODED_PIXELS = 80_000_000  # about 0.3 GB as RGBA
@@ -67,7 +68,8 @@ def load_photo(path: str | os.PathLike[str]) -> UInt8Array:
                 raise PhotoError(f"The photo {file.name} is damaged or incomplete: export or copy it again.") from error
 
 
-def _read_bytes(file: Path) -> bytes:
+def check_photo_file(file: Path) -> None:
+    """Raise `PhotoError`, in one sentence, if a photo is no file."""
     try:
         if file.is_dir():
             raise PhotoError(f"{file.name or file} is a folder: choose a photo inside it.")
@@ -75,10 +77,23 @@ def _read_bytes(file: Path) -> bytes:
             raise PhotoError(f"There is no photo {file.name}: it was moved, renamed or deleted ({file}).")
         if not file.is_file():
             raise PhotoError(f"{file.name} is not a file: choose a photo.")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise PhotoError(f"The photo {file.name} is larger than {MAX_FILE_BYTES / 1e9:.0f} GB: export it again, smaller.")
+    except (OSError, ValueError) as error:
+        raise PhotoError(_unreadable(file, error)) from error
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or error
+    return f"The photo {file.name!r} cannot be read: {str(reason).lower()}."
+
+
+def _read_bytes(file: Path) -> bytes:
+    check_photo_file(file)
+    try:
         data = file.read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PhotoError(f"The photo {file.name!r} cannot be read: {str(reason).lower()}.") from error
+        raise PhotoError(_unreadable(file, error)) from error
     if not data:
         raise PhotoError(f"The photo {file.name} is empty (0 bytes): export or copy it again.")
     return data

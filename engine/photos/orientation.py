@@ -1,56 +1,40 @@
 """Tell whether the pictures of the sides are in each other's place.
 
-The "left side" of an object is its own left to some, and the left of the picture to others. Exchanging right and left shows the
-same as mirroring every picture in its place, so both readings can be compared without exchanging anything. Two kinds of evidence
-are weighed: what an object shows at the front and back edges of its side must continue in the front and the back picture; and a
-reconstruction explains the pictures better when they are in their places, because it knows what objects look like.
+The "left side" of an object is its own left to some, and the left of the picture to others. What an object shows at the front
+and back edges of its side must continue in the front and the back picture. Of 133 validation objects with three views at eye
+level, 31 of 33 characters and scans and 27 of 100 others (most of which look the same either way) are told when the side is
+exchanged; one of the 133 is suspected when it is not. A reconstruction as the judge told more, but suspected 8 in 100.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-
-from ..cameras import Rig
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 EDGE_SHARE = 0.05
 """Width of the strips at the edges of a side, as a share of the view's side."""
-CLEAR_LAB = 2.0
-"""Evidence of the edges, mean Lab units, from which the reconstruction is not asked."""
-LAB_PER_DB = 4.0
-"""Lab units of the edges' evidence that weigh as much as 1 dB of the reconstruction's."""
-DOUBT_DB = 0.1
-"""Evidence against the pictures' places that is worth a warning, dB."""
+DOUBT_LAB = 1.0
+"""Evidence against the pictures' places, mean Lab units, that is worth a warning."""
 _PX = 128
 
 
-def check_orientation(
-    views: Mapping[str, UInt8Array], rig: Rig, explain: Callable[[Mapping[str, UInt8Array], Rig], float]
-) -> list[str]:
+def check_orientation(views: Mapping[str, UInt8Array]) -> list[str]:
     """A warning if the pictures of the sides seem to be in each other's place.
 
     Args:
-        views: uint8 [N, N, 4] RGBA of two to four sides, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
-        rig: Their cameras.
-        explain: How well one reconstruction explains views, dB; it is only asked where the edges do not tell.
+        views: uint8 [N, N, 4] RGBA of one to four sides, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
 
     Returns:
         One sentence, or none.
     """
     sides = [name for name in ("right", "left") if name in views]
-    if not sides or len(sides) == len(views):
-        return []
-    evidence = edge_evidence(views)
-    if evidence >= CLEAR_LAB:
-        return []
-    mirrored = {name: np.ascontiguousarray(view[:, ::-1]) for name, view in views.items()}
-    if evidence / LAB_PER_DB + explain(views, rig) - explain(mirrored, rig) > -DOUBT_DB:
+    if edge_evidence(views) > -DOUBT_LAB:
         return []
     if len(sides) == 2:
         return ["The right and left pictures seem to be in each other's place: if so, use Swap Left and Right."]
@@ -76,7 +60,7 @@ def edge_evidence(views: Mapping[str, UInt8Array]) -> float:
             if name in labs:
                 middle = _middle(*labs[name])
                 found.append(_difference(opposite, middle) - _difference(own, middle))
-    return float(np.sum(found) / sum(side in labs for side in ("right", "left")))
+    return float(np.sum(found) / max(1, sum(side in labs for side in ("right", "left"))))
 
 
 def _lab(view: UInt8Array) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

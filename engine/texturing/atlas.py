@@ -58,13 +58,14 @@ def unwrap(verts: npt.NDArray[np.floating], faces: npt.NDArray[np.integer], text
     surface = _Surface(np.asarray(verts, np.float64), np.asarray(faces, np.int64), normals, areas, face_adjacency(faces))
     charts = segment(surface.verts, surface.faces, surface.adjacency, normals, areas)
     corner_uvs = np.zeros((len(faces), 3, 2))
-    changed = np.arange(len(faces))
+    changed, scale = np.arange(len(faces)), None
     for _ in range(_MAX_ROUNDS):
         charts = _flatten_without_overlap(surface, charts, changed, corner_uvs)
         uv_faces, _, chart_of_uv = split_verts(surface.faces, charts)
         uvs = np.zeros((len(chart_of_uv), 2))
         uvs[uv_faces] = corner_uvs
-        packed = pack(uvs, uv_faces, chart_of_uv, _border_edges(uv_faces, charts, surface.adjacency), texture_px)
+        borders = _border_edges(uv_faces, charts, surface.adjacency)
+        packed, scale = pack(uvs, uv_faces, chart_of_uv, borders, texture_px, scale)
         clashes = _clashes_in_image(packed, uv_faces, charts, texture_px)
         if len(clashes) == 0:
             break

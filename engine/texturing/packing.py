@@ -25,6 +25,10 @@ _GRID = 256
 _LIKELY_FILL = 0.9
 """Share of the bitmap, gutters included, that the search for the scale starts from."""
 _SCALE_STEP = 1.03
+_SHAPED_CHARTS = 128
+"""So many of the largest charts are packed by their shapes; all others, of torn surfaces, as rectangles."""
+_BAND = 24
+"""Rows of the bitmap that are searched at once for a rectangle: most places are found at once, from where the last was."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,9 @@ def turn_upright(uvs: Float64Array, chart_of_uv: Int64Array) -> Float64Array:
 
 
 def pack(
-    uvs: Float64Array, uv_faces: Int64Array, chart_of_uv: Int64Array, border_edges: Int64Array, texture_px: int
-) -> npt.NDArray[np.float32]:
+    uvs: Float64Array, uv_faces: Int64Array, chart_of_uv: Int64Array, border_edges: Int64Array, texture_px: int,
+    known_scale: float | None = None,
+) -> tuple[npt.NDArray[np.float32], float]:  # fmt: skip
     """Place flattened charts in the unit square, all at one scale, at least `GUTTER_PX` apart.
 
     Args:
@@ -78,9 +83,10 @@ def pack(
         chart_of_uv: int64 [U], from 0, each chart used.
         border_edges: int64 [E, 2], UV vertices at the ends of each edge on a chart's border.
         texture_px: Side of the texture, pixels.
+        known_scale: The scale at which nearly the same charts fitted: no larger one is tried.
 
     Returns:
-        float32 [U, 2] in 0..1.
+        float32 [U, 2] in 0..1, and the scale in texture sides per world unit.
 
     Raises:
         ValueError: There are more charts than the texture has room for.
@@ -90,23 +96,24 @@ def pack(
     side, gap = _grid(int(chart_of_uv.max()) + 1, texture_px)
     longest = (side - gap - 2) / max(float(layout.extent.max()), 1e-9)  # a larger scale fits no chart that long
     scale = min(side * np.sqrt(0.75 / max(_area(layout), 1e-12)), longest)
-    for _ in range(2):  # count cells with gutters: aim at a fill that can succeed
+    for _ in range(2 if known_scale is None else 0):  # count cells with gutters: aim at a fill that can succeed
         cells = sum(float(_with_gap(mask, gap).sum()) for mask in _masks(layout, layout.uvs * scale))
         scale = min(scale * np.sqrt(_LIKELY_FILL * side * side / cells), longest)
+    if known_scale is not None:
+        scale = min(known_scale * side, longest)
     best = _pack_at(layout, scale, side, gap)
     # Shrink until everything fits, or grow until it no longer does.
     if best is None:
         while best is None:  # ends: at worst each chart takes one cell, and `_grid` made room for that
             scale /= _SCALE_STEP
             best = _pack_at(layout, scale, side, gap)
-        return (best / side).astype(np.float32)
-    while scale < longest:
-        scale = min(scale * _SCALE_STEP, longest)
-        larger = _pack_at(layout, scale, side, gap)
+        return (best / side).astype(np.float32), scale / side
+    while scale < longest and known_scale is None:
+        larger = _pack_at(layout, min(scale * _SCALE_STEP, longest), side, gap)
         if larger is None:
             break
-        best = larger
-    return (best / side).astype(np.float32)
+        best, scale = larger, min(scale * _SCALE_STEP, longest)
+    return (best / side).astype(np.float32), scale / side
 
 
 def _grid(n_charts: int, texture_px: int) -> tuple[int, int]:
@@ -134,11 +141,18 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
     # Place charts from the largest down, each where it ends lowest, in the best of four turns.
     taken = np.zeros((side, side), np.float32)
     turns, places = np.zeros(len(masks), np.int64), np.zeros((len(masks), 2))
-    for chart in sorted(range(len(masks)), key=lambda c: (-masks[c].size, c)):
+    searched: dict[tuple[int, ...], int] = {}  # below this row there is no place for a rectangle, and never will be
+    for rank, chart in enumerate(sorted(range(len(masks)), key=lambda c: (-masks[c].size, c))):
         best = None
-        for turn in range(4 if masks[chart].size > 16 else 1):
-            mask = _with_gap(np.rot90(masks[chart], turn), gap)
-            found = _first_free(taken, mask)
+        is_small = masks[chart].size <= 16 or rank >= _SHAPED_CHARTS
+        for turn in range(2 if is_small else 4):
+            turned = np.rot90(masks[chart], turn)
+            if is_small:  # a full rectangle: charts of the same size share one search
+                turned = np.ones_like(turned)
+            mask = _with_gap(turned, gap)
+            found = _first_free(taken, mask, searched.get(mask.shape, 0) if is_small else 0, _BAND if is_small else side)
+            if is_small:
+                searched[mask.shape] = side if found is None else found[0]
             if found is None:
                 continue
             cost = found[0] + len(mask) / 2 + found[1] / 4  # the middle low, then to the left
@@ -166,14 +180,17 @@ def _with_gap(mask: Mask, gap: int) -> Mask:
     return grown
 
 
-def _first_free(taken: Mask, mask: Mask) -> tuple[int, int] | None:
-    """Lowest, then leftmost place (row, column) where a mask meets no taken cell."""
-    if mask.shape[0] > taken.shape[0] or mask.shape[1] > taken.shape[1]:
+def _first_free(taken: Mask, mask: Mask, start: int, band: int) -> tuple[int, int] | None:
+    """Lowest, then leftmost place (row, column), from row `start` on, where a mask meets no taken cell; `band` rows at once."""
+    height, width = mask.shape
+    if width > taken.shape[1]:
         return None
-    free = cv2.matchTemplate(taken, mask, cv2.TM_CCORR) < 0.5
-    first = int(np.argmax(free))
-    row, col = divmod(first, free.shape[1])
-    return (row, col) if free[row, col] else None
+    for low in range(start, len(taken) - height + 1, band):
+        free = cv2.matchTemplate(taken[low : low + band + height - 1], mask, cv2.TM_CCORR) < 0.5
+        row, col = divmod(int(np.argmax(free)), free.shape[1])
+        if free[row, col]:
+            return low + row, col
+    return None
 
 
 def _rotated(uvs: Float64Array, size: Float64Array, turn: Int64Array) -> Float64Array:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tetraview.engine.client import environment
 from tetraview.engine.client.environment import InstallError
-from tetraview.engine.client.installer import explain_failure
+from tetraview.engine.client.installer import explain_failure, install_steps
 
 LOCKS = environment.LOCK_FOLDER
 TARGETS = {
@@ -163,10 +163,31 @@ def test_a_folder_without_a_sound_marker_is_never_taken_for_installed(tmp_path: 
 
 def test_remove_leaves_everything_else(tmp_path: Path) -> None:
     make_installed(tmp_path)
-    (tmp_path / "pip-cache").mkdir()
+    environment.make_own(tmp_path / "pip-cache")
     (tmp_path / "jobs").mkdir()
     environment.remove(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
+
+
+@pytest.mark.parametrize("name", ["environment", "environment.partial", "environment.old", "pip-cache"])
+def test_a_users_folder_is_neither_removed_nor_replaced(tmp_path: Path, name: str) -> None:
+    """The data folder may be chosen freely, and hold a folder of such a name already."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("years of work")
+    with pytest.raises(InstallError, match=r"not made by Tetraview and stays"):
+        environment.remove(tmp_path)
+    plan = environment.InstallPlan("cpu", "x", tmp_path, "", (), 0, 0, 1, tmp_path, tmp_path / "environment", None)
+    with pytest.raises(InstallError, match=r"was not made by Tetraview: move it"):
+        next(install_steps(plan, "python"))
+    assert (tmp_path / name / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_link_to_a_folder_is_not_removed(tmp_path: Path) -> None:
+    environment.make_own(tmp_path / "elsewhere")
+    (tmp_path / "environment").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(InstallError, match="stays"):
+        environment.remove(tmp_path)
+    assert (tmp_path / "elsewhere").is_dir() and (tmp_path / "environment").is_symlink()
 
 
 def test_report_names_no_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,6 +213,11 @@ def test_report_names_no_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
             "cannot be reached",
         ),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        (
+            "ERROR: Could not find a version that satisfies the requirement pip==26.3 (from versions: none)\n"
+            "ERROR: No matching distribution found for pip==26.3",
+            "cannot be reached",
+        ),
         ("ERROR: No matching distribution found for torch==9", "no torch==9 for this machine"),
         ("The virtual environment was not created successfully because ensurepip is not available.", "venv is missing"),
         ("something\nodd happened\n\n", "odd happened"),

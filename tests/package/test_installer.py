@@ -151,7 +151,7 @@ def test_cancel_then_resume_then_use(tmp_path: Path, index: Index) -> None:
 
 def test_a_wrong_hash_installs_nothing_and_keeps_the_working_engine(tmp_path: Path, index: Index) -> None:
     plan = make_plan(tmp_path, [make_wheel(index.folder, "quickpkg")], wrong_hash=True)
-    plan.folder.mkdir(parents=True)
+    environment.make_own(plan.folder)
     (plan.folder / "kept").write_text("the engine that works")
     with pytest.raises(InstallError, match="quickpkg is not the file Tetraview was tested with"):
         install(plan, sys.executable, lambda progress: None, lambda: False)

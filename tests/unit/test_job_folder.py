@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tetraview.engine.job.folder import (
-    JobFolder,
     default_home,
     new_job_folder,
     write_text,
@@ -61,20 +60,6 @@ def test_folders_made_at_once_are_different(tmp_path):
     assert len(set(folders)) == 8 and all("a-chair" in folder.name for folder in folders)
 
 
-@pytest.mark.parametrize("keep_views", [True, False])
-def test_begin_removes_stale_results_and_keeps_views_it_starts_from(tmp_path, keep_views):
-    job = JobFolder(tmp_path / "job")
-    job.begin()
-    stale = [job.glb, job.orbit_gif, job.orbit_webp, job.orbit / "frame_0000.png", job.preview / "left_001.png"]
-    leftovers = [job.path / ".tmp-1-asset.glb", job.views / ".tmp-2-left.png", job.preview / ".tmp-3-left_002.png"]
-    for path in (job.view("front"), *stale, *leftovers):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"old")
-    job.begin(keep_views=keep_views)
-    assert job.view("front").exists() == keep_views
-    assert not [path for path in (*stale, *leftovers) if path.exists()]
-
-
 def test_history_expects_the_median_of_the_closest_jobs(tmp_path):
     history = TimingHistory(tmp_path / "new" / "home")
     assert history.expected_s(SETTING, ["mesh"]) is None
@@ -97,13 +82,18 @@ def test_history_joins_phases_of_jobs_that_stopped_early(tmp_path):
     assert history.expected_s(asked, ["photos", "views", "mesh"]) == {"photos": 0.2, "views": 2.0, "mesh": 5.0}
 
 
+def _entry(seconds: str) -> str:
+    return f'[{{"setting": {{"device": "cpu"}}, "seconds": {{"mesh": {seconds}}}}}]'
+
+
 def test_history_forgets_and_survives_damage(tmp_path):
     history = TimingHistory(tmp_path)
     for seconds in range(HISTORY_LENGTH + 5):
         history.record(SETTING, {"mesh": float(seconds)})
     text = (tmp_path / "history.json").read_text()
     assert text.count('"mesh"') == HISTORY_LENGTH
-    for damage in ("{", "[1, {}, null]", '[{"setting": {}, "seconds": {"mesh": "x"}}]', "5"):
+    numbers = [_entry("NaN"), _entry("1e308"), _entry("9" * 400)]
+    for damage in ("{", "[1, {}, null]", '[{"setting": {}, "seconds": {"mesh": "x"}}]', "5", "[" * 100_000, *numbers):
         (tmp_path / "history.json").write_text(damage)
         assert history.expected_s(SETTING, ["mesh"]) is None
     history.record(SETTING, {"mesh": 3.0})

@@ -109,3 +109,8 @@ def test_a_side_is_rendered_again_when_it_is_asked_for(run, request_of_two) -> N
 def test_words_need_a_generator(run, request_of_two) -> None:
     with pytest.raises(WeightsError, match="generator"):
         run(request_of_two(prompt="a mug"), "views")
+
+
+def test_a_single_photo_is_painted_round(run, request_of_two, photos_dir: Path) -> None:
+    with pytest.raises(WeightsError, match="generator"):
+        run(request_of_two(photos={"front": str(photos_dir / "front.jpg")}), "views")

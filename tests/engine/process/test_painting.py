@@ -304,7 +304,7 @@ def test_short_memory_goes_on_with_the_cpu(request_to_paint, generator_dir, tmp_
 
     request = request_to_paint()
     job = JobFolder(job_path(request))
-    job.begin()
+    job.views.mkdir(parents=True)
     told = []
     painted = paint_views(
         request, job, FramedViews({}), SmallGpu(), generator_dir, "cuda", lambda share, text="", event=None: told.append(text)

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from tetraview.engine.errors import InvalidRequestError, PhotoError
-from tetraview.engine.job.folder import JobFolder
 from tetraview.engine.job.generate import generate
 from tetraview.engine.types import VIEW_NAMES, Asset, Preview, Progress, Views
 
@@ -132,14 +131,6 @@ def test_a_strip_is_never_edited_in_place(strip, marked_dir, tmp_path):
     assert of(tmp_path / "old" / "views") == before
     assert isinstance(strip("old", tmp_path / "old" / "views")[-1], Views)  # going on from it is another thing
     assert of(tmp_path / "old" / "views") == before
-
-
-def test_a_photo_among_the_results_is_not_lost(request_to_paint, marked_dir, strip, models, history, tmp_path):
-    strip("old", marked_dir, flip=("left",))
-    photo = JobFolder(tmp_path / "old").view("front")
-    request = request_to_paint("old", photos={"front": str(photo)})
-    assert isinstance(list(generate(request, stop_after="views", models=models, history=history))[-1], Views)
-    assert photo.is_file()
 
 
 def test_the_mesh_of_an_edited_strip_is_made_again_from_its_request(request_from_views, views_dir, models, history, tmp_path):
