@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tetraview.engine.errors import InvalidRequestError
+from tetraview.engine.job.views_phase import choose_start
 from tetraview.engine.models.registry import STARTER_GENERATOR
 from tetraview.engine.retrieval.example_bank import ExampleBank
+from tetraview.engine.types import GenerateRequest
 
 PROMPTS = [line.split("\t") for line in (Path(__file__).parent / "foreign_prompts.tsv").read_text("utf-8").splitlines()]
 SAME_THING = {"sofa": "couch"}
@@ -72,3 +75,6 @@ def test_any_text_is_read(bank, text):
 @pytest.mark.parametrize("prompt", ["an elephant", "a violin", "a clock"])
 def test_nothing_like_it_is_known(bank, prompt):
     assert bank.pick(prompt) is None
+    request = GenerateRequest(photos={}, output_dir="", prompt=prompt)
+    with pytest.raises(InvalidRequestError, match=f'Nothing like "{prompt}" is among the examples: ask for another thing'):
+        choose_start(request, SimpleNamespace(examples=bank), {})
