@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG
-from ..errors import EngineError
+from ..errors import EngineError, InvalidRequestError
 from ..models.loading import LoadedGenerator, LoadedModel, ModelCache, field_of_views
 from ..types import VIEW_NAMES, GenerateRequest, Preview
 from .folder import JobFolder
@@ -83,10 +83,12 @@ class PaintedViews:
 
 @dataclass(frozen=True)
 class Start:
-    """The start of painting: views uint8 [4, S, S, 4], or None for blobs; and the strength, how far painting may depart."""
+    """The start of painting: views uint8 [4, S, S, 4], or None for blobs; the strength, how far painting may depart;
+    and a sentence for the artist if the example is not quite what was asked for."""
 
     views: UInt8Array | None = None
     strength: float = BLOB_STRENGTH
+    note: str = ""
 
 
 def paint_views(
@@ -111,17 +113,17 @@ def paint_views(
     import torch
 
     try:
-        generator, painted = _paint_on(device, request, job, framed, models, folder, report)
+        generator, notes, painted = _paint_on(device, request, job, framed, models, folder, report)
     except torch.OutOfMemoryError:
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.0, "The GPU is out of memory: continuing on the CPU")
-        generator, painted = _paint_on("cpu", request, job, framed, models, folder, report)
+        generator, notes, painted = _paint_on("cpu", request, job, framed, models, folder, report)
     views = {name: painted[name] if name in painted else framed.images[name] for name in VIEW_NAMES}
     if len(empty_views(views)) == len(VIEW_NAMES):
         raise EngineError("The painted views are empty: describe the object in other words, or try another seed.")
     for name, image in painted.items():
         write_view(job.view(name), image)
-    warnings = [*framed.warnings, *_warnings(request, generator.pipeline)]
+    warnings = [*framed.warnings, *_warnings(request, generator), *notes]
     together = FramedViews(views, framed.px, tuple(dict.fromkeys(warnings)), framed.elevation_deg, framed.rendered)
     return PaintedViews(together, generator)
 
@@ -129,8 +131,8 @@ def paint_views(
 def _paint_on(
     device: str, request: GenerateRequest, job: JobFolder, framed: FramedViews, models: ModelCache, folder: Path,
     report: OnProgress,
-) -> tuple[LoadedGenerator, dict[str, UInt8Array]]:  # fmt: skip
-    """Paint on one device; returns the painted views as large as the known ones."""
+) -> tuple[LoadedGenerator, list[str], dict[str, UInt8Array]]:  # fmt: skip
+    """Paint on one device; returns the generator, sentences for the artist, and the painted views, as large as the known ones."""
     import torch
 
     from ..photos.framing import resized
@@ -141,6 +143,7 @@ def _paint_on(
     generator = models.get_generator(folder, device)
     pipeline = generator.pipeline
     known = {name: resized(image, pipeline.view_px) for name, image in framed.known.items()}
+    request = understood(request, generator, bool(known))
     start = choose_start(request, generator, known)
 
     def after_step(_: Any, step: int, timestep: Any, tensors: Mapping[str, Any]) -> None:
@@ -162,7 +165,23 @@ def _paint_on(
         keep_start_detail=True,
         callback_on_step_end=after_step,
     )
-    return generator, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
+    notes = [start.note] if start.note else []
+    return generator, notes, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
+
+
+def understood(request: GenerateRequest, generator: LoadedGenerator, knows_views: bool) -> GenerateRequest:
+    """The request with its prompt in English, as the generator reads it.
+
+    Raises:
+        InvalidRequestError: The prompt is all there is to go by, and names no thing that is known.
+    """
+    if not request.prompt.strip() or generator.examples is None:
+        return request
+    reading = generator.examples.reader.read(request.prompt)
+    if request.use_examples and not knows_views:
+        reading.require_thing(request.prompt)
+    logger.info("the prompt is understood as %r, without %s", reading.text, reading.unknown)
+    return replace(request, prompt=reading.text)
 
 
 def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
@@ -180,12 +199,20 @@ def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Ma
         example = generator.examples.like(known, request.prompt, request.seed)
     else:
         example = generator.examples.pick(request.prompt, request.seed)
+    if example is None and not known:
+        raise InvalidRequestError(
+            f'Nothing like "{request.prompt}" is among the examples: ask for another thing, or switch Start from Examples off.'
+        )
     if example is None:
         return Start()
     from ..photos.framing import resized
+    from ..retrieval.example_bank import FAR_SIMILARITY
 
+    note = ""
+    if not known and example.similarity < FAR_SIMILARITY:
+        note = f'The nearest thing known to "{request.prompt}" is {example.caption}: ask for another thing if that is not it.'
     logger.info("starting from the example %r", example.caption)
-    return Start(np.stack([resized(view, generator.pipeline.view_px) for view in example.views]), example.strength)
+    return Start(np.stack([resized(view, generator.pipeline.view_px) for view in example.views]), example.strength, note)
 
 
 def write_preview(request: GenerateRequest, job: JobFolder, pipeline: FourViewPipeline, step: int, latents: Any) -> Preview:
@@ -206,10 +233,13 @@ def write_preview(request: GenerateRequest, job: JobFolder, pipeline: FourViewPi
     return Preview({name: str(path) for name, path in paths.items()}, step, request.steps)
 
 
-def _warnings(request: GenerateRequest, pipeline: FourViewPipeline) -> list[str]:
-    """Sentences for the artist about settings that have no effect, or a bad one."""
+def _warnings(request: GenerateRequest, generator: LoadedGenerator) -> list[str]:
+    """Sentences for the artist about settings that have no effect, or a bad one, and about words that were not understood."""
     found = []
-    if request.negative_prompt.strip() and pipeline.guidance_is_folded:
+    if request.prompt.strip() and generator.examples is not None:
+        note = generator.examples.reader.read(request.prompt).note
+        found += [note] if note else []
+    if request.negative_prompt.strip() and generator.pipeline.guidance_is_folded:
         found.append("This generator has no negative prompt, so yours had no effect.")
     if request.elevation_deg != RIG_ELEVATION_DEG:
         found.append(

@@ -20,7 +20,7 @@ STARTER_MODEL = STARTER_WEIGHTS / "reconstructor"
 STARTER_GENERATOR = STARTER_WEIGHTS / "generator"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 REGISTRY_FILE = "registry.json"
-SUFFIXES = (".safetensors", ".json", ".txt")
+SUFFIXES = (".safetensors", ".json", ".tsv", ".txt")
 """Suffixes of the files that a model is read from."""
 
 

@@ -32,14 +32,20 @@ from .colours import NAMED_COLOURS, alike, nearest_names, repaint, to_lab
 from .noun_similarity import NounIndex, RelatedNouns
 from .outline_similarity import choose, outline_distances
 from .prompts import LOW_POLY, MATERIALS, read_prompt
+from .translation import WordList
+from .understanding import PromptReader
 from .unseen_views import unseen_views
 
 UInt8Array = npt.NDArray[np.uint8]
 
 FOLDER = "examples"
 PICTURES_FILE, CAPTIONS_FILE, RELATED_NOUNS_FILE = "examples.safetensors", "examples.json", "kin.json"
-MIN_SIMILARITY = 0.42
-"""Similarity below which no example is used, and painting starts from blobs."""
+WORDS_FILE = "words.tsv"
+MIN_SIMILARITY = 0.5
+"""Similarity below which nothing like the prompt is known, and no example is used."""
+
+FAR_SIMILARITY = 0.75
+"""Similarity below which the artist is told what the nearest known thing is."""
 
 STYLE_BONUS = 0.07
 """Score, beside the similarity of the words, of an example in the requested style."""
@@ -149,11 +155,12 @@ class ExampleBank:
         thumbnails: uint8 [N, 4, THUMBNAIL_PX, THUMBNAIL_PX, 4]: each one's views from afar, premultiplied.
         tokenizer, table: The tokenizer and word vectors of the generator's text encoder.
         related: Words that may stand for the nouns of the bank.
+        words: Words of other languages; None for none.
     """
 
     def __init__(
         self, entries: list[Entry], pictures: list[bytes], thumbnails: UInt8Array, tokenizer: StarterTokenizer, table: TokenTable,
-        related: RelatedNouns | None = None,
+        related: RelatedNouns | None = None, words: WordList | None = None,
     ) -> None:  # fmt: skip
         if not len(entries) == len(pictures) == len(thumbnails):
             raise ValueError(f"pictures: expected {len(entries)}, one for each entry, got {len(pictures)} and {len(thumbnails)}")
@@ -162,6 +169,8 @@ class ExampleBank:
             [entry.noun for entry in entries], [entry.head for entry in entries], [entry.tags for entry in entries],
             related or {}, tokenizer, table,
         )  # fmt: skip
+        named = [word for entry in entries for word in f"{entry.noun} {entry.tags}".lower().split()]
+        self.reader = PromptReader(named, related or {}, tokenizer.numbers, words)
         self._low_poly = torch.tensor([entry.low_poly for entry in entries])
         self._bonus = TYPICAL_BONUS * torch.tensor([entry.typical for entry in entries])
         self._bonus += DETAIL_BONUS * torch.tensor([entry.detail for entry in entries])
@@ -189,12 +198,14 @@ class ExampleBank:
             thumbnails = tensors["thumbnails"].numpy()
             related_file = folder / FOLDER / RELATED_NOUNS_FILE
             related = json.loads(related_file.read_text(encoding="utf-8")) if related_file.is_file() else {}
+            words_file = folder / FOLDER / WORDS_FILE
+            words = WordList.from_file(words_file) if words_file.is_file() else None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
         pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)
         tokenizer = StarterTokenizer.from_pretrained(folder / "tokenizer")
-        return cls(entries, pictures, thumbnails, tokenizer, text_encoder.table, related)
+        return cls(entries, pictures, thumbnails, tokenizer, text_encoder.table, related, words)
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -35,6 +35,9 @@ MEANING_SHARE = 0.25
 
 LONGEST_PHRASE = 3
 
+PHRASES = frozenset({"corn dog", "hot dog", "swimming pool", "pool table"})
+"""Names of things that are no kind of their last word."""
+
 
 class NounIndex:
     """The nouns of the examples, as words with meanings.
@@ -100,7 +103,7 @@ class NounIndex:
         while start < len(plain):
             for count in range(min(LONGEST_PHRASE, len(plain) - start), 0, -1):
                 phrase = " ".join(plain[start : start + count])
-                if count == 1 or phrase in self._related or phrase in self._tokenizer.numbers:
+                if count == 1 or phrase in self._related or phrase in PHRASES or phrase in self._tokenizer.numbers:
                     break
             grouped.append(phrase)
             start += count

@@ -268,7 +268,9 @@ def test_painting_begins_from_the_example_that_is_near(run, request_to_paint, mo
     example = painted("example")
     assert example != blobs and painted("same") == example
     assert painted("without", use_examples=False) == blobs
-    assert painted("far", prompt="!") == painted("far blobs", generator_dir, prompt="!")
+    with pytest.raises(InvalidRequestError, match="names a thing that is known"):
+        painted("nothing named", prompt="!")
+    assert painted("far without", prompt="!", use_examples=False) == painted("far blobs", generator_dir, prompt="!")
     hashes = models.get_generator(generator_with_examples, "cpu").sha256
     assert "with_examples/examples/examples.safetensors" in hashes and len(hashes) == 4
 
