@@ -109,7 +109,7 @@ def without_view_features(model: Reconstructor) -> None:
         found = sample(*arguments)
         return replace(found, views=torch.zeros_like(found.views))
 
-    vars(model)["sample"] = planes_alone  # hides the method, of this model only
+    model.__dict__["sample"] = planes_alone  # hides the method, of this model only
 
 
 def train(variant: Variant, cache: ViewCache, steps: int, out: Path) -> tuple[Reconstructor, float]:
