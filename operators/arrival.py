@@ -65,6 +65,7 @@ def watch() -> float | None:
 def stop() -> None:
     """Forget what waits."""
     session.ready_results.clear()
+    session.refused_results.clear()
     if bpy.app.timers.is_registered(watch):
         bpy.app.timers.unregister(watch)
 
@@ -80,13 +81,15 @@ def place_ready(context, *, asked: bool = False) -> None:
         return
     status = context.window_manager.tetraview
     for result in session.ready_results[:]:
-        if not asked and not result.is_at_home():
+        if not asked and (result in session.refused_results or not result.is_at_home()):
             continue
         try:
             status.note = result.place(context, asked=asked)
-        except Exception as error:  # its files may be gone: say so, and do not try for ever
-            status.error = f"{result.name} cannot be placed ({error}): generate it again."
-        session.ready_results.remove(result)
+        except Exception as error:  # it stays, for the artist to try again, but is not tried for ever
+            status.error = f"{result.name} cannot be placed ({error}): use Place Result to try again."
+            session.refused_results.append(result)
+        else:
+            session.ready_results.remove(result)
 
 
 class TETRAVIEW_OT_place_result(bpy.types.Operator):

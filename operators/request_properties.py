@@ -83,6 +83,6 @@ def _to_request(value, field: RequestField):
     kind = plain_type(field.type)
     if kind is float:
         return round(math.degrees(value), _DECIMALS_DEG) if field.description.unit == "deg" else round(value, _DECIMALS)
-    if kind is str:  # without maxlen, which counts bytes and cuts letters in two: `check` says what is too long
+    if kind is str:
         return value.strip() or (None if field.default is None else "")
     return kind(value)

@@ -27,6 +27,8 @@ class _State:
 _state = _State()
 ready_results: list = []
 """Finished results that wait to be placed, see `arrival`."""
+refused_results: list = []
+"""Those of them that could not be placed: they are only tried again when the artist asks."""
 
 
 def _preferences():

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from ..cameras import FloatArray, pixel_rays
 from ..rendering.embree import EmbreeMesh, Hits
+from ..texturing.normals import face_normals
 
 _SSIM_SIGMA, _SSIM_RADIUS = 1.5, 5  # the 11 x 11 Gaussian window of the paper
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
@@ -108,7 +109,7 @@ def normal_error_deg(
     Returns:
         None if no pixel shows both.
     """
-    scenes = [(EmbreeMesh(verts, faces), _face_normals(verts, faces)) for verts, faces in (result, truth)]
+    scenes = [(EmbreeMesh(verts, faces), face_normals(verts, faces)[0]) for verts, faces in (result, truth)]
     total, count = 0.0, 0
     for camera in c2w:
         hits = [scene.rasterize(camera, fovy_deg, px, px).flat() for scene, _ in scenes]
@@ -122,14 +123,7 @@ def normal_error_deg(
     return total / count if count else None
 
 
-def _face_normals(verts: FloatArray, faces: npt.NDArray[np.int32]) -> FloatArray:
-    """Unit normals float32 [F, 3]; zero for a face without area."""
-    corners = verts[faces].astype(np.float64)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30), np.float32)
-
-
-def _facing(normals: FloatArray, hits: Hits, directions: FloatArray, chosen: npt.NDArray[np.bool_]) -> FloatArray:
+def _facing(normals: npt.NDArray[np.floating], hits: Hits, directions: FloatArray, chosen: npt.NDArray[np.bool_]) -> FloatArray:
     """The normals at the chosen hits, turned against the rays' directions."""
     found = normals[hits.face_index[chosen]]
     against = np.where(np.einsum("nc,nc->n", found, directions[chosen]) > 0, -1.0, 1.0)
