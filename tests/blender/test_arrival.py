@@ -67,6 +67,23 @@ def test_a_renamed_scene_keeps_its_result_and_another_gets_none(ext, arrival, re
     assert len(other.objects) == 0
 
 
+def test_a_result_that_cannot_be_placed_stays_for_the_button(ext, arrival, result, tmp_path):
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    for path in files:
+        path.rename(hidden / path.name)
+    arrival.add(result)
+    arrival.watch()
+    assert "Ball cannot be placed" in ext.status.error and ext.status.ready == "Ball"
+    for path in files:
+        (hidden / path.name).rename(path)
+    arrival.watch()
+    assert "Ball" not in bpy.context.scene.objects  # it is not tried for ever
+    assert bpy.ops.tetraview.place_result() == {"FINISHED"}
+    assert "Ball" in bpy.context.scene.objects and ext.status.ready == ""
+
+
 def test_a_result_whose_scene_is_gone_is_still_placed_by_the_button(ext, arrival, result):
     arrival.add(result)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
