@@ -1,15 +1,12 @@
-"""Cut-outs against known silhouettes: plain backgrounds, alpha, BiRefNet's loading code."""
+"""Cut-outs against known silhouettes: plain backgrounds and alpha."""
 
 import io
-import json
 import sys
-import textwrap
 
 import numpy as np
 import pytest
 from PIL import Image
-from tetraview.engine.errors import PhotoError, WeightsError
-from tetraview.engine.photos import birefnet
+from tetraview.engine.errors import PhotoError
 from tetraview.engine.photos.cutout import cut_out, cut_out_with_facts
 
 from .scenes import TEAL, draw, overlap, photograph
@@ -103,85 +100,6 @@ def test_bad_arguments_are_named():
         cut_out(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="unknown cut-out method 'magic'"):
         cut_out(np.zeros((40, 40, 4), np.uint8), "magic")
-
-
-TINY_CONFIG = "from transformers import PretrainedConfig\nclass TinyConfig(PretrainedConfig):\n    model_type = 'tiny-cut'\n"
-TINY_MODEL = """
-    import torch
-    from transformers import PreTrainedModel
-    from .tiny_config import TinyConfig
-
-    class TinyCut(PreTrainedModel):
-        config_class = TinyConfig
-
-        def __init__(self, config):
-            super().__init__(config)  # and no post_init, as in BiRefNet's published code
-            self.head = torch.nn.Conv2d(3, 1, 1)
-
-        def forward(self, x):
-            fine = self.head(x)
-            return [fine[..., ::4, ::4], fine]
-"""
-
-
-@pytest.fixture
-def tiny_birefnet(tmp_path, monkeypatch):
-    """A folder like BiRefNet's in the hub cache: a real network (one convolution that finds what is dark), real weights."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder = tmp_path / "birefnet"
-    folder.mkdir()
-    (folder / "tiny_config.py").write_text(TINY_CONFIG)
-    (folder / "tiny_model.py").write_text(textwrap.dedent(TINY_MODEL))
-    auto_map = {"AutoConfig": "tiny_config.TinyConfig", "AutoModelForImageSegmentation": "tiny_model.TinyCut"}
-    (folder / "config.json").write_text(json.dumps({"model_type": "tiny-cut", "auto_map": auto_map}))
-    weights = {"head.weight": torch.full((1, 3, 1, 1), -8.0), "head.bias": torch.full((1,), 14.0)}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setenv(birefnet.FOLDER_VARIABLE, str(folder))
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    birefnet.load_birefnet.cache_clear()
-    yield folder
-    birefnet.load_birefnet.cache_clear()
-
-
-def test_birefnet_is_preferred_when_present(tiny_birefnet):
-    subject = draw("vase", 300, colour=(60, 50, 40))
-    facts = cut_out_with_facts(photograph(subject, "plain"), "auto")
-    assert facts.method == "birefnet" and facts.note == ""
-    assert overlap(facts.rgba[..., 3], subject[..., 3]) > 0.95
-
-
-def test_damaged_birefnet_falls_back_with_a_note(tiny_birefnet):
-    (tiny_birefnet / "model.safetensors").write_bytes(b"not weights")
-    photo = photograph(draw("vase", 200), "plain")
-    facts = cut_out_with_facts(photo, "auto")
-    assert facts.method == "plain" and "BiRefNet" in facts.note
-    with pytest.raises(WeightsError, match="cannot be loaded"):
-        cut_out(photo, "birefnet")
-
-
-def test_absent_birefnet_is_said_so(tmp_path, monkeypatch):
-    monkeypatch.setenv(birefnet.FOLDER_VARIABLE, str(tmp_path / "none"))
-    photo = photograph(draw("vase", 200), "plain")
-    with pytest.raises(WeightsError, match="not on this machine"):
-        cut_out(photo, "birefnet")
-    assert cut_out_with_facts(photo, "auto").method == "plain"
-
-
-def test_hub_cache_is_searched_without_network(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    snapshot = tmp_path / "models--ZhengPeng7--BiRefNet" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    monkeypatch.delenv(birefnet.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    (snapshot / "config.json").write_text("{}")
-    assert birefnet.find_birefnet() is None  # half a download
-    (snapshot / "model.safetensors").write_bytes(b"x")
-    assert birefnet.find_birefnet() == snapshot
 
 
 def test_normal_path_needs_no_torch():
