@@ -79,21 +79,20 @@ class Row:
 
 
 @cache
-def demo_views() -> dict[str, np.ndarray]:
-    """The demo's photos, cut out and framed: uint8 [512, 512, 4] each."""
+def demo_views() -> Any:
+    """The demo's photos, cut out and framed."""
     from tetraview.engine.photos.intake import prepare_views
 
-    return prepare_views({name: ROOT / "docs" / "demo" / "photos" / f"{name}.png" for name in VIEWS}).images
+    return prepare_views({name: ROOT / "docs" / "demo" / "photos" / f"{name}.png" for name in VIEWS})
 
 
 @cache
 def demo_field() -> Any:
     """The field that the starter weights reconstruct from them."""
-    from tetraview.engine.cameras import CANONICAL_RIG
     from tetraview.engine.models.loading import field_of_views, load_reconstructor
     from tetraview.engine.models.registry import STARTER_MODEL
 
-    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views(), CANONICAL_RIG)
+    return field_of_views(load_reconstructor(STARTER_MODEL, "cpu"), demo_views())
 
 
 def lattice_rows(size: Size) -> list[Row]:

@@ -115,7 +115,7 @@ def measure(
         views = pipeline(
             prompt, num_inference_steps=setting.steps, guidance_scale=setting.guidance,
             generator=torch.Generator().manual_seed(seed), **start,
-        ).views  # fmt: skip
+        ).rgba  # fmt: skip
         rows["seconds"].append(time.perf_counter() - began)
         rows["clean"].append(is_clean(views))
         rows["stage two"].append(judge.stage_two_error(views))

@@ -120,8 +120,7 @@ def reconstructed_field(model: Path, pack: Path, index: int, view_px: int) -> tu
     from tetraview.engine.reconstructor import Reconstructor
 
     mesh = next(thing for k, thing in enumerate(load_objects(pack)) if k == index)
-    rgba = render_views(mesh, rig_c2w(), RIG_FOVY_DEG, view_px).rgba.astype(np.float32) / 255
-    views = torch.from_numpy(rgba).permute(0, 3, 1, 2).contiguous()
+    views = render_views(mesh, rig_c2w(), RIG_FOVY_DEG, view_px).rgba
     return mesh.id, Reconstructor.from_pretrained(model).eval().encode(views)
 
 

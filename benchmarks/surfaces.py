@@ -65,9 +65,8 @@ def make_surfaces(pack: Path, clean: int, torn: int) -> Iterator[tuple[str, Surf
     reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True).eval()
 
     def surface_of(views: dict[str, UInt8Array]) -> Surface:
-        stacked = np.stack([views[name] for name in VIEWS]).transpose(0, 3, 1, 2)
         with torch.inference_mode():
-            field: Any = reconstructor.encode(torch.from_numpy(stacked.astype(np.float32) / 255))
+            field: Any = reconstructor.encode(np.stack([views[name] for name in VIEWS]))
             return remove_specks(*extract_mesh(field, RESOLUTION))
 
     refs = choose_objects(find_objects([pack]), limit=clean, seed=11)

@@ -146,8 +146,7 @@ def measure(model: Reconstructor, validation: ViewCache) -> dict[str, float]:
         item = validation[index]
         kind = "scans" if validation.meta[index]["scan"] else "others"
         for inputs, label in ((CLEAN, "clean"), (JITTERED, "jittered")):
-            rgba = torch.from_numpy(np.array(item["inputs"][inputs])).permute(0, 3, 1, 2).float() / 255
-            model_field = model.encode(rgba)
+            model_field = model.encode(item["inputs"][inputs])
             for view in range(VIEWS):
                 truth = on_white(np.asarray(item["targets"][view]))
                 camera = np.asarray(item["c2w"][view])

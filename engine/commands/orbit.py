@@ -133,7 +133,8 @@ def render_volumetric(
         EngineError: No job there, or no weights.
     """
     from ..devices import choose_device, use_all_cores
-    from ..job.photos_phase import FramedViews, require_no_empty_view
+    from ..imaging.views import FourViews
+    from ..job.photos_phase import require_no_empty_view
     from ..job.view_files import read_views, rendered_views
     from ..models.loading import ModelCache, field_of_views
     from ..models.registry import STARTER_MODEL
@@ -149,8 +150,9 @@ def render_volumetric(
     loaded = ModelCache().get(folder, choose_device(device).name)
     views = read_views(job.views)
     require_no_empty_view(views)
-    known = FramedViews(views, rendered=rendered_views(job.views)).known
-    field = field_of_views(loaded, known, request.rig)
+    rendered = {name: views[name] for name in rendered_views(job.views)}
+    all_views = FourViews.of(views, request.rig).with_views(rendered, are_rendered=True)
+    field = field_of_views(loaded, all_views.to_reconstruct)
     for camera in c2w:
         yield (render_field(field, camera, RIG_FOVY_DEG, size_px) * 255 + 0.5).astype(np.uint8)
 

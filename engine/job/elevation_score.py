@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import Rig
 from ..imaging.colour import on_white
 from ..imaging.compare import psnr
+from ..imaging.views import FourViews
 from ..models.loading import LoadedModel, field_of_views
 from ..types import VIEW_NAMES
 
@@ -19,19 +17,18 @@ UInt8Array = npt.NDArray[np.uint8]
 _PX, _SAMPLES = 40, 40
 
 
-def rerender_psnr(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> float:
+def rerender_psnr(model: LoadedModel, views: FourViews) -> float:
     """PSNR, on white, of the views rendered again from the field that the model sees in them.
 
     Args:
         model: The reconstructor.
-        views: uint8 [S, S, 4] RGBA of two to four, framed for this rig, keyed by name.
-        rig: The four cameras.
+        views: Two to four known ones, framed for their rig.
     """
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, views, rig)
-    cameras = dict(zip(VIEW_NAMES, rig.c2w(), strict=True))
-    again = [np.clip(render_field(field, cameras[name], rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for name in views]
+    field = field_of_views(model, views)
+    cameras = dict(zip(VIEW_NAMES, views.rig.c2w(), strict=True))
+    again = [np.clip(render_field(field, cameras[name], views.rig.fovy_deg, _PX, samples=_SAMPLES), 0, 1) for name in views]
     return psnr(on_white(np.stack(again)), on_white(np.stack([_small(view) for view in views.values()])))
 
 

@@ -4,60 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import Rig
 from ..errors import PhotoError
+from ..imaging.views import FourViews
 from ..types import VIEW_NAMES, GenerateRequest
 from .folder import JobFolder, write_json, written_whole
 from .progress import OnProgress
 from .view_files import read_views, rendered_views, write_view
 
 UInt8Array = npt.NDArray[np.uint8]
-Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
+Explain = Callable[[FourViews], float]
 """See `photos.intake.Explain`, which would bring in OpenCV."""
 
 VIEW_PX = 512
 """Side of a framed view; views that start from an earlier run's keep their size."""
 
 
-@dataclass(frozen=True)
-class FramedViews:
-    """Views of one object in one frame.
-
-    Attributes:
-        images: uint8 [px, px, 4] RGBA, straight alpha, keyed by name; those still to be painted are missing.
-        px: Their side.
-        warnings: Sentences for the artist.
-        elevation_deg: Elevation of their cameras if it was found; None if the request's applies.
-        rendered: Names of those that are rendered from the reconstruction of the others, and tell nothing new.
-    """
-
-    images: Mapping[str, UInt8Array]
-    px: int = VIEW_PX
-    warnings: tuple[str, ...] = ()
-    elevation_deg: float | None = None
-    rendered: frozenset[str] = frozenset()
-
-    @property
-    def known(self) -> dict[str, UInt8Array]:
-        """The views that the reconstruction is made of; all of them if none is known."""
-        known = {name: image for name, image in self.images.items() if name not in self.rendered}
-        return known or dict(self.images)
-
-
-def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, explain: Explain | None = None) -> FramedViews:
-    """Step 1: the framed views that are known before anything is painted, written to the job's folder.
+def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, explain: Explain | None = None) -> FourViews:
+    """Step 1: the framed views that are there before anything is painted, written to the job's folder.
 
     Args:
         request: Says which.
         job: Receives them, and the elevation if it is found.
         report: Progress.
         explain: Judges an elevation, where the request wants it found.
+
+    Returns:
+        The views; their rig is the request's, with the elevation that was found.
 
     Raises:
         PhotoError: A photo, or a view of the earlier run that is still needed, cannot be used.
@@ -70,12 +48,11 @@ def frame_views(request: GenerateRequest, job: JobFolder, report: OnProgress, ex
         request.photos, cutout=request.cutout, view_px=VIEW_PX, rig=request.rig, on_progress=report,
         explain=explain if request.find_elevation else None,
     )  # fmt: skip
-    for name, image in prepared.images.items():
+    for name, image in prepared.items():
         write_view(job.view(name), image)
-    if prepared.elevation_deg == request.elevation_deg:
-        return FramedViews(prepared.images, VIEW_PX, prepared.warnings)
-    write_json(job.elevation, {"elevation_deg": prepared.elevation_deg})
-    return FramedViews(prepared.images, VIEW_PX, prepared.warnings, prepared.elevation_deg)
+    if prepared.rig != request.rig:
+        write_json(job.elevation, {"elevation_deg": prepared.rig.elevation_deg})
+    return prepared
 
 
 def found_elevation(folder: Path) -> float | None:
@@ -91,11 +68,12 @@ def found_elevation(folder: Path) -> float | None:
         raise PhotoError(f"The file {folder / 'elevation.json'} cannot be read: delete it, or start from the photos.") from error
 
 
-def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report: OnProgress) -> FramedViews:
+def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report: OnProgress) -> FourViews:
     """The views in `folder` that stay, mirrored where asked for, and photos in place of others."""
     kept = [name for name in VIEW_NAMES if name not in (*request.repaint, *request.replace)]
     images = read_views(folder, kept)
     elevation_deg = found_elevation(folder) if request.find_elevation else None
+    rig = request.rig if elevation_deg is None else replace(request.rig, elevation_deg=elevation_deg)
     px = next(iter(images.values())).shape[0] if images else VIEW_PX
     warnings: tuple[str, ...] = ()
     for name in kept:
@@ -106,11 +84,10 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
 
         photos = {name: request.photos[name] for name in request.replace}
         prepared = prepare_views(
-            photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report,
-            rig=request.rig if elevation_deg is None else replace(request.rig, elevation_deg=elevation_deg),
+            photos, cutout=request.cutout, view_px=px, beside=images, on_progress=report, rig=rig,
         )  # fmt: skip
         warnings = prepared.warnings
-        images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.images.items()}
+        images |= {name: mirrored(image) if name in request.flip else image for name, image in prepared.items()}
     stays = folder.resolve() == job.views.resolve()  # they are in the job's own folder already
     for name, image in images.items():
         if name in (*request.flip, *request.replace):
@@ -120,9 +97,10 @@ def _edited_views(request: GenerateRequest, folder: Path, job: JobFolder, report
                 path.write_bytes((folder / f"{name}.png").read_bytes())
     if elevation_deg is not None and not stays:
         write_json(job.elevation, {"elevation_deg": elevation_deg})
-    images = {name: images[name] for name in VIEW_NAMES if name in images}
     rendered = rendered_views(folder) & set(kept) - set(request.flip)
-    return FramedViews(images, px, warnings, elevation_deg, frozenset(rendered))
+    views = FourViews.none(px, rig).with_views({name: images[name] for name in rendered}, are_rendered=True)
+    known = {name: image for name, image in images.items() if name not in rendered}
+    return views.with_views(known).with_warnings(*warnings)
 
 
 def mirrored(image: UInt8Array) -> UInt8Array:

@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EngineError
+from ..imaging.views import FourViews
 from ..models.loading import ModelCache, field_of_views, require_generator, require_reconstructor, takes_fewer_views
 from ..models.registry import STARTER_GENERATOR, STARTER_MODEL
 from ..types import VIEW_NAMES, Asset, Event, GenerateRequest, Orbit, Planes, Views
 from ..version import __version__
 from .folder import JobFolder, write_text, written_whole
-from .photos_phase import FramedViews, frame_views, require_no_empty_view, warnings_of_empty
+from .photos_phase import VIEW_PX, frame_views, require_no_empty_view, warnings_of_empty
 from .progress import OnProgress
 from .views_phase import complete_views, paint_views
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..cameras import Rig
     from ..reconstructor import Field
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Run:
     Attributes:
         request: What to make; with the elevation that the photos' step found.
         job: Where its files are.
-        framed: The views that are known, after the photos; all four, after they are rendered or painted.
+        views: Those that are known, after the photos; all four, after the others are rendered or painted.
         field: The object's field, after the planes.
         verts, faces: The surface, float32 [V, 3] and int32 [F, 3], after the mesh; within the budget, after simplification.
         atlas: The mesh with its UV atlas, after unwrapping.
@@ -81,7 +81,7 @@ class Run:
 
     def __init__(self, request: GenerateRequest, models: ModelCache, device: str, job: JobFolder) -> None:
         self.request, self.models, self.device, self.job = request, models, device, job
-        self.framed = FramedViews({})
+        self.views = FourViews.none(VIEW_PX, request.rig)
         self.field: Field | None = None
         self.verts: FloatArray = np.zeros((0, 3), np.float32)
         self.faces: FaceArray = np.zeros((0, 3), np.int32)
@@ -89,11 +89,6 @@ class Run:
         self.albedo: UInt8Array = np.zeros((0, 0, 3), np.uint8)
         self.hashes: dict[str, str] = {}
         write_text(job.request, request.to_json() + "\n")
-
-    @property
-    def views(self) -> Mapping[str, UInt8Array]:
-        """The views, uint8 [S, S, 4] RGBA keyed by name."""
-        return self.framed.images
 
     def step(self, phase: str) -> Callable[[OnProgress], None]:
         """The step of a phase, to be called with what it reports its progress to.
@@ -114,7 +109,7 @@ class Run:
         """What the phases up to this one made, to be told when it is over."""
         if phase == ("views" if self.request.painted else "photos") and len(self.views) == len(VIEW_NAMES):
             paths = {name: str(path) for name, path in self.job.view_paths.items()}
-            yield Views(paths, (*self.framed.warnings, *warnings_of_empty(self.views)), self.request.painted)
+            yield Views(paths, (*self.views.warnings, *warnings_of_empty(self.views)), self.request.painted)
         elif phase == "planes":
             yield Planes(str(self.job.planes))
         elif phase == "orbit":
@@ -123,21 +118,20 @@ class Run:
 
     def frame_photos(self, report: OnProgress) -> None:
         """Step 1: photos are cut out and framed, or the views that an earlier run left are taken over."""
-        self.framed = frame_views(self.request, self.job, report, self._rerender_psnr)
-        if self.framed.elevation_deg is not None:  # found, for the rest of the job
-            self.request = replace(self.request, elevation_deg=self.framed.elevation_deg)
+        self.views = frame_views(self.request, self.job, report, self._rerender_psnr)
+        if self.views.rig != self.request.rig:  # its elevation was found, for the rest of the job
+            self.request = replace(self.request, elevation_deg=self.views.rig.elevation_deg)
             write_text(self.job.request, self.request.to_json() + "\n")
 
     def paint_missing_views(self, report: OnProgress) -> None:
         """Step 2: the views that no photo shows are rendered from the reconstruction of the others, or painted."""
         if completes_views(self.request):
             model = self.models.get(model_folder(self.request), self.device)
-            self.framed = complete_views(self.request, self.job, self.framed, model, report)
+            self.views = complete_views(self.request, self.job, self.views, model, report)
             return
         folder = generator_folder(self.request)
-        painted = paint_views(self.request, self.job, self.framed, self.models, folder, self.device, report)
-        self.framed = painted.views
-        self.hashes |= painted.generator.sha256
+        self.views, generator = paint_views(self.request, self.job, self.views, self.models, folder, self.device, report)
+        self.hashes |= generator.sha256
 
     def encode_planes(self, report: OnProgress) -> None:
         """Step 3: the object's field, its planes in `planes.safetensors`; on the CPU if the GPU's memory is short."""
@@ -150,12 +144,12 @@ class Run:
         model = self.models.get(folder, self.device)
         report(0.5)
         try:
-            field = field_of_views(model, self.framed.known, self.request.rig)
+            field = field_of_views(model, self.views.to_reconstruct)
         except torch.OutOfMemoryError:
             logger.warning("out of memory on %s, going on with the CPU", self.device)
             report(0.5, "The GPU is out of memory: continuing on the CPU")
             model = self.models.get(folder, "cpu")
-            field = field_of_views(model, self.framed.known, self.request.rig)
+            field = field_of_views(model, self.views.to_reconstruct)
         report(0.9)
         planes = field.encoded.planes[0].permute(0, 3, 1, 2)  # [3, C, R, R]
         with written_whole(self.job.planes) as path:
@@ -220,7 +214,7 @@ class Run:
 
         request = self.request
         self.albedo = paint_texture(
-            self._known_field, self.atlas, self.framed.known, request.rig, request.texture_px, on_progress=report
+            self._known_field, self.atlas, self.views.to_reconstruct, request.rig, request.texture_px, on_progress=report
         )
         with written_whole(self.job.albedo) as path:
             Image.fromarray(self.albedo).save(path, compress_level=3)
@@ -246,11 +240,11 @@ class Run:
             raise RuntimeError("the planes come first")
         return self.field
 
-    def _rerender_psnr(self, views: Mapping[str, UInt8Array], rig: Rig) -> float:
+    def _rerender_psnr(self, views: FourViews) -> float:
         """How well a reconstruction shows the views again, dB; the reconstructor is loaded when this is first asked."""
         from .elevation_score import rerender_psnr
 
-        return rerender_psnr(self.models.get(model_folder(self.request), self.device), views, rig)
+        return rerender_psnr(self.models.get(model_folder(self.request), self.device), views)
 
 
 def model_folder(request: GenerateRequest) -> Path:

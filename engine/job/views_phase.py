@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from ..cameras import RIG_ELEVATION_DEG, RIG_FOVY_DEG
 from ..errors import EngineError, InvalidRequestError
+from ..imaging.views import FourViews
 from ..models.loading import LoadedGenerator, LoadedModel, ModelCache, field_of_views
 from ..types import VIEW_NAMES, GenerateRequest, Preview
 from .folder import JobFolder
-from .photos_phase import FramedViews, empty_views
+from .photos_phase import empty_views
 from .progress import OnProgress
 from .view_files import write_view
 
@@ -42,8 +43,8 @@ COMPLETED_PX, COMPLETED_SAMPLES = 128, 64
 
 
 def complete_views(
-    request: GenerateRequest, job: JobFolder, framed: FramedViews, model: LoadedModel, report: OnProgress
-) -> FramedViews:
+    request: GenerateRequest, job: JobFolder, framed: FourViews, model: LoadedModel, report: OnProgress
+) -> FourViews:
     """Step 2 without a generator: `request.painted` rendered from the reconstruction of the others, written to the job's folder.
 
     Args:
@@ -59,26 +60,16 @@ def complete_views(
     from ..photos.framing import resized
     from ..rendering.volumetric import render_field
 
-    field = field_of_views(model, framed.known, request.rig)
+    field = field_of_views(model, framed.to_reconstruct)
     cameras = dict(zip(VIEW_NAMES, request.rig.c2w(), strict=True))
     px = min(framed.px, COMPLETED_PX)
-    views = dict(framed.images)
+    rendered = {}
     for done, name in enumerate(request.painted):
         report(done / len(request.painted), f"Working out the {name} view")
         rgba = render_field(field, cameras[name], request.rig.fovy_deg, px, samples=COMPLETED_SAMPLES)
-        views[name] = resized((np.clip(rgba, 0, 1) * 255 + 0.5).astype(np.uint8), framed.px)
-        write_view(job.view(name), views[name], is_rendered=True)
-    rendered = framed.rendered | set(request.painted)
-    ordered = {name: views[name] for name in VIEW_NAMES}
-    return FramedViews(ordered, framed.px, framed.warnings, framed.elevation_deg, rendered)
-
-
-@dataclass(frozen=True)
-class PaintedViews:
-    """The four views, some of them painted, with the generator that painted them."""
-
-    views: FramedViews
-    generator: LoadedGenerator
+        rendered[name] = resized((np.clip(rgba, 0, 1) * 255 + 0.5).astype(np.uint8), framed.px)
+        write_view(job.view(name), rendered[name], is_rendered=True)
+    return framed.with_views(rendered, are_rendered=True)
 
 
 @dataclass(frozen=True)
@@ -92,9 +83,9 @@ class Start:
 
 
 def paint_views(
-    request: GenerateRequest, job: JobFolder, framed: FramedViews, models: ModelCache, folder: Path, device: str,
+    request: GenerateRequest, job: JobFolder, framed: FourViews, models: ModelCache, folder: Path, device: str,
     report: OnProgress,
-) -> PaintedViews:  # fmt: skip
+) -> tuple[FourViews, LoadedGenerator]:  # fmt: skip
     """Step 2: the views of `request.painted`, written to the job's folder; on the CPU if the GPU's memory is short.
 
     Args:
@@ -105,6 +96,9 @@ def paint_views(
         folder: The generator's.
         device: Device to paint on.
         report: Is told each step, with its `Preview`; what it raises ends the painting.
+
+    Returns:
+        All four views, and the generator that painted some of them.
 
     Raises:
         WeightsError: The generator cannot be read.
@@ -118,18 +112,16 @@ def paint_views(
         logger.warning("out of memory on %s, going on with the CPU", device)
         report(0.0, "The GPU is out of memory: continuing on the CPU")
         generator, notes, painted = _paint_on("cpu", request, job, framed, models, folder, report)
-    views = {name: painted[name] if name in painted else framed.images[name] for name in VIEW_NAMES}
+    views = framed.with_views(painted)
     if len(empty_views(views)) == len(VIEW_NAMES):
         raise EngineError("The painted views are empty: describe the object in other words, or try another seed.")
     for name, image in painted.items():
         write_view(job.view(name), image)
-    warnings = [*framed.warnings, *_warnings(request, generator), *notes]
-    together = FramedViews(views, framed.px, tuple(dict.fromkeys(warnings)), framed.elevation_deg, framed.rendered)
-    return PaintedViews(together, generator)
+    return views.with_warnings(*_warnings(request, generator), *notes), generator
 
 
 def _paint_on(
-    device: str, request: GenerateRequest, job: JobFolder, framed: FramedViews, models: ModelCache, folder: Path,
+    device: str, request: GenerateRequest, job: JobFolder, framed: FourViews, models: ModelCache, folder: Path,
     report: OnProgress,
 ) -> tuple[LoadedGenerator, list[str], dict[str, UInt8Array]]:  # fmt: skip
     """Paint on one device; returns the generator, sentences for the artist, and the painted views, as large as the known ones."""
@@ -142,7 +134,7 @@ def _paint_on(
         report(0.0, "Loading the generator")
     generator = models.get_generator(folder, device)
     pipeline = generator.pipeline
-    known = {name: resized(image, pipeline.view_px) for name, image in framed.known.items()}
+    known = {name: resized(image, pipeline.view_px) for name, image in framed.to_reconstruct.items()}
     request = understood(request, generator, bool(known))
     start = choose_start(request, generator, known)
 
@@ -166,7 +158,7 @@ def _paint_on(
         callback_on_step_end=after_step,
     )
     notes = [start.note] if start.note else []
-    return generator, notes, {name: resized(output.views[VIEW_NAMES.index(name)], framed.px) for name in request.painted}
+    return generator, notes, {name: resized(output[name], framed.px) for name in request.painted}
 
 
 def understood(request: GenerateRequest, generator: LoadedGenerator, knows_views: bool) -> GenerateRequest:

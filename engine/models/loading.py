@@ -12,15 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from ..cameras import Rig
 from ..errors import WeightsError
-from ..types import VIEW_NAMES
 from .registry import WEIGHTS_FILE, check_shipped
 
 if TYPE_CHECKING:
+    from ..imaging.views import FourViews
     from ..multiview.pipeline import FourViewPipeline
     from ..reconstructor import Field, Reconstructor
     from ..retrieval.example_bank import ExampleBank
@@ -29,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 GENERATOR_INDEX, EXAMPLES_FOLDER = "model_index.json", "examples"
 
-UInt8Array = npt.NDArray[np.uint8]
 Loaded = TypeVar("Loaded")
 
 
@@ -192,20 +187,9 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 
 
-def field_of_views(model: LoadedModel, views: Mapping[str, UInt8Array], rig: Rig) -> Field:
-    """The field that the model sees in framed views.
-
-    Args:
-        model: The reconstructor.
-        views: uint8 [S, S, 4] RGBA of one to four views, keyed by name; those that are missing are unknown to the model.
-        rig: The cameras that they were seen from.
-    """
-    import torch
-
-    blank = np.zeros_like(next(iter(views.values())))
-    stacked = np.stack([views.get(name, blank) for name in VIEW_NAMES]).transpose(0, 3, 1, 2)  # [4, 4, S, S]
-    images = torch.from_numpy(stacked.astype(np.float32) / 255).to(model.device)
-    return model.reconstructor.encode(images, rig, [name in views for name in VIEW_NAMES])
+def field_of_views(model: LoadedModel, views: FourViews) -> Field:
+    """The field that the model sees in the known views, of which there is at least one."""
+    return model.reconstructor.encode(views.rgba, views.rig, views.known)
 
 
 def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:

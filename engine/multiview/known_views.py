@@ -25,19 +25,6 @@ ALPHA_MARGIN = 0.02
 
 
 @dataclass(frozen=True)
-class FourViewOutput:
-    """The four views.
-
-    Attributes:
-        views: uint8 [4, S, S, 4], RGBA with straight alpha, in the order of `VIEW_NAMES`; known views are those given.
-        known: Flags of the given views.
-    """
-
-    views: UInt8Array
-    known: tuple[bool, bool, bool, bool]
-
-
-@dataclass(frozen=True)
 class KnownLatents:
     """The known cells as the denoiser reads them.
 
@@ -74,14 +61,6 @@ def check_start_views(views: UInt8Array, view_px: int) -> None:
     """Raise `InvalidRequestError`, in one sentence, if painting cannot begin from these."""
     if not isinstance(views, np.ndarray) or views.dtype != np.uint8 or views.shape != (len(VIEW_NAMES), view_px, view_px, 4):
         raise InvalidRequestError(f"To start from earlier views, give four RGBA images of {view_px} x {view_px} px.")
-
-
-def stack_views(known_views: Mapping[str, UInt8Array], view_px: int) -> UInt8Array:
-    """uint8 [4, S, S, 4] in the order of `VIEW_NAMES`; views that are missing are fully transparent."""
-    views = np.zeros((len(VIEW_NAMES), view_px, view_px, 4), np.uint8)
-    for name, view in known_views.items():
-        views[VIEW_NAMES.index(name)] = view
-    return views
 
 
 def views_to_image(views: UInt8Array, channels: int) -> Tensor:
@@ -140,15 +119,6 @@ def keep_detail(start: Tensor, through: Tensor, painted: Tensor) -> Tensor:
     least[:, 3:] = KEPT_ALPHA
     change = painted - through
     return start + change.sign() * (change.abs() - least.to(change)).clamp(min=0)
-
-
-def paste(views: UInt8Array, known_views: Mapping[str, UInt8Array]) -> FourViewOutput:
-    """Painted views [4, S, S, 4] with the known ones put back, byte for byte."""
-    result = views.copy()
-    for name, view in known_views.items():
-        result[VIEW_NAMES.index(name)] = view
-    front, right, back, left = (name in known_views for name in VIEW_NAMES)
-    return FourViewOutput(result, (front, right, back, left))
 
 
 def _as_bytes(views: Tensor) -> UInt8Array:

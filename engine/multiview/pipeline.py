@@ -13,21 +13,19 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from ..errors import InvalidRequestError, WeightsError
+from ..imaging.views import FourViews
 from ..types import VIEW_NAMES
 from .autoencoder import PatchAutoencoder
 from .conditions import TextCondition, encode_sdxl, encode_starter
 from .denoising import Guidance, predict, predicted_latents, set_timesteps, step_arguments, unet_input
 from .grid import cell_mask
 from .known_views import (
-    FourViewOutput,
     KnownLatents,
     UInt8Array,
     check_start_views,
     check_views,
     image_to_views,
     keep_detail,
-    paste,
-    stack_views,
     views_to_image,
 )
 from .saving import SavedPipeline
@@ -133,7 +131,7 @@ class FourViewPipeline(SavedPipeline):
         start_views: UInt8Array | None = None,
         callback_on_step_end: StepCallback | None = None,
         keep_start_detail: bool = False,
-    ) -> FourViewOutput:
+    ) -> FourViews:
         """Paint the views that are not known.
 
         Args:
@@ -153,6 +151,9 @@ class FourViewPipeline(SavedPipeline):
                 of "predicted_latents".
             keep_start_detail: Whether `start_views` are changed only where painting changes them much, and not by going through
                 the autoencoder. Useful at low strength.
+
+        Returns:
+            The four views.
 
         Raises:
             InvalidRequestError: An argument is out of range; the text is one sentence for the artist.
@@ -180,7 +181,7 @@ class FourViewPipeline(SavedPipeline):
                 image = keep_detail(views_to_image(start_views, self.image_channels).to(image), self.decode_latents(start), image)
             views = image_to_views(image)
             # 8. Put the known views back
-            return paste(views, known_views)
+            return FourViews.of(dict(zip(VIEW_NAMES, views, strict=True)) | known_views)
         finally:
             self.maybe_free_model_hooks()
 
@@ -245,7 +246,7 @@ class FourViewPipeline(SavedPipeline):
         mask = cell_mask([name not in known_views for name in VIEW_NAMES], size)[None].to(self._execution_device)
         if not known_views:
             return KnownLatents(torch.zeros(1, channels, size, size, device=mask.device), mask)
-        image = views_to_image(stack_views(known_views, self.view_px), self.image_channels)
+        image = views_to_image(FourViews.of(known_views).rgba, self.image_channels)
         return KnownLatents(self.encode_image(image) * (1 - mask), mask)
 
     def prepare_noise(self, generator: torch.Generator | None) -> Tensor:

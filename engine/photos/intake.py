@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cameras import CANONICAL_RIG, RIG_ELEVATION_DEG, Rig
+from ..cameras import CANONICAL_RIG, Rig
 from ..errors import PhotoError
+from ..imaging.views import FourViews
 from ..types import VIEW_NAMES
 from .balance import balance_photos
 from .checks import check_photo, check_repeats, check_views
@@ -22,27 +23,12 @@ from .load import load_photo
 from .orientation import check_orientation
 
 UInt8Array = npt.NDArray[np.uint8]
-Explain = Callable[[Mapping[str, UInt8Array], Rig], float]
-"""Scores views framed for a rig: PSNR, dB, of one reconstruction rendered from there."""
+Explain = Callable[[FourViews], float]
+"""Scores views framed for their rig: PSNR, dB, of one reconstruction rendered from there."""
 _SEARCH_PX = 256
 _ELEVATION_FOUND = (
     "The photos look as if taken from {:.0f} degrees above, not from {:g}, and were used so: state the elevation if you know it."
 )
-
-
-@dataclass(frozen=True)
-class PreparedViews:
-    """Views as the reconstructor wants them.
-
-    Attributes:
-        images: uint8 [N, N, 4] RGBA of each view that has a photo, straight alpha, framed; keyed by a name of `VIEW_NAMES`.
-        warnings: Sentences for the artist.
-        elevation_deg: Elevation they are framed for: the given one, or the one found.
-    """
-
-    images: dict[str, UInt8Array]
-    warnings: tuple[str, ...]
-    elevation_deg: float = RIG_ELEVATION_DEG
 
 
 def prepare_views(
@@ -54,7 +40,7 @@ def prepare_views(
     beside: Mapping[str, UInt8Array] | None = None,
     explain: Explain | None = None,
     on_progress: Callable[[float, str], None] | None = None,
-) -> PreparedViews:
+) -> FourViews:
     """Load one to four photos, cut the object out of each and bring them to one frame.
 
     Args:
@@ -66,6 +52,9 @@ def prepare_views(
         explain: How well framed views are explained by one object seen from an elevation, dB. With it, the elevation of two or
             more photos is looked for, beginning from the given one; views framed by the rig keep that.
         on_progress: Called with the share that is done, 0..1, and a few words; an exception it raises ends the intake.
+
+    Returns:
+        The framed views; their rig has the elevation that was given, or the one that was found.
 
     Raises:
         PhotoError: There is no photo, or one cannot be used or shows no subject; one sentence that names it.
@@ -103,7 +92,7 @@ def prepare_views(
     warnings += check_views(images) + check_repeats(loaded)
     warnings += check_orientation(images)
     report(1.0, "The photos are framed")
-    return PreparedViews(images, tuple(dict.fromkeys(warnings)), rig.elevation_deg)
+    return FourViews.of(images, rig).with_warnings(*warnings)
 
 
 def _rig_of_photos(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8Array], given: Rig, explain: Explain) -> Rig:
@@ -118,7 +107,7 @@ def _rig_of_photos(cutouts: Mapping[str, UInt8Array], photos: Mapping[str, UInt8
     def explained(degrees: float) -> float:
         rig = replace(given, elevation_deg=degrees)
         if by_rig:
-            return explain({name: resized(cutout, _SEARCH_PX) for name, cutout in cutouts.items()}, rig)
-        return explain(frame_views(cutouts, _SEARCH_PX, rig=rig), rig)
+            return explain(FourViews.of({name: resized(cutout, _SEARCH_PX) for name, cutout in cutouts.items()}, rig))
+        return explain(FourViews.of(frame_views(cutouts, _SEARCH_PX, rig=rig), rig))
 
     return replace(given, elevation_deg=find_elevation(explained, given.elevation_deg))

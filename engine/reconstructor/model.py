@@ -100,8 +100,7 @@ class Reconstructor(ModelMixin, ConfigMixin):
         Returns:
             float32 [4, input_px, input_px, 5]: premultiplied colour, alpha, signed silhouette times 8.
         """
-        image = torch.from_numpy(np.ascontiguousarray(rgba)).permute(0, 3, 1, 2)
-        image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        image = torch.from_numpy(_unit(rgba)).permute(0, 3, 1, 2)
         image = torch.cat([image[:, :3] * image[:, 3:], image[:, 3:]], 1)
         if image.shape[-1] != input_px:
             smaller = image.shape[-1] > input_px
@@ -118,27 +117,27 @@ class Reconstructor(ModelMixin, ConfigMixin):
         return torch.where(known[..., None, None, None], raw, blank)
 
     @torch.no_grad()
-    def encode(self, views: Tensor, rig: Rig = CANONICAL_RIG, known: Sequence[bool] = (True,) * 4) -> Field:
+    def encode(self, rgba: np.ndarray, rig: Rig = CANONICAL_RIG, known: Sequence[bool] = (True,) * 4) -> Field:
         """One object's field.
 
         Args:
-            views: float [4, 4, H, W], square, RGBA with straight alpha, 0..1, in the order front, right, back, left.
+            rgba: uint8, or float 0..1, [4, S, S, 4], straight alpha, in the order front, right, back, left.
             rig: The cameras that they were seen from.
             known: Flags of the known views; the others' pictures are ignored.
 
         Raises:
-            ValueError: `views` has another shape, or no view is known.
+            ValueError: `rgba` has another shape, or no view is known.
         """
-        if views.ndim != 4 or views.shape[:2] != (4, 4) or views.shape[2] != views.shape[3]:
-            raise ValueError(f"views: expected float [4, 4, S, S], got {tuple(views.shape)}")
+        if rgba.ndim != 4 or rgba.shape[0] != 4 or rgba.shape[3] != 4 or rgba.shape[1] != rgba.shape[2]:
+            raise ValueError(f"rgba: expected [4, S, S, 4], got {rgba.shape}")
         if len(known) != 4 or not any(known):
             raise ValueError(f"known: expected four flags, at least one of them set, got {tuple(known)}")
         is_known = torch.tensor(list(known))
-        raw = torch.from_numpy(self.prepare(views.permute(0, 2, 3, 1).cpu().numpy(), int(self.config["input_px"])))
+        raw = torch.from_numpy(self.prepare(rgba, int(self.config["input_px"])))
         raw = self.mark_unknown(raw, is_known)
         encoded = self.encode_batch(raw[None].to(self.device), [rig], is_known[None].to(self.device))
-        if views.shape[-1] > raw.shape[1]:
-            finer = np.stack([signed_silhouette(alpha) * 8 for alpha in views[:, 3].float().cpu().numpy()])
+        if rgba.shape[1] > raw.shape[1]:
+            finer = np.stack([signed_silhouette(alpha) * 8 for alpha in _unit(rgba[..., 3])])
             finer[~is_known.numpy()] = UNKNOWN_SILHOUETTE
             encoded = replace(encoded, silhouettes=torch.from_numpy(finer).to(self.device))
         return Field(self, encoded)
@@ -194,6 +193,11 @@ class Reconstructor(ModelMixin, ConfigMixin):
         hidden = self.decoder.hidden(samples.planes, samples.views, points)
         log_density, _ = self.decoder.log_density(hidden)
         return exponential(log_density), self.decoder.albedo(hidden, samples.views)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """uint8, or float 0..1, as float32 0..1."""
+    return values.astype(np.float32) / 255 if values.dtype == np.uint8 else np.ascontiguousarray(values, np.float32)
 
 
 FULL: dict[str, object] = {

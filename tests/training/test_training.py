@@ -193,7 +193,7 @@ def test_start_from_weights_keeps_them_and_adds_what_is_new(tmp_path: Path) -> N
     old = Reconstructor(**TINY).eval()
     old.save_pretrained(tmp_path)
     new = start_from_weights(tmp_path, condition_channels=8).eval()
-    views = torch.rand(4, 4, 32, 32)
+    views = torch.rand(4, 32, 32, 4).numpy()
     assert torch.equal(new.encode(views).encoded.planes, old.encode(views).encoded.planes)
     assert new.config["condition_channels"] == 8
 

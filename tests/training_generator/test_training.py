@@ -252,7 +252,7 @@ def test_the_student_learns_and_paints_in_few_steps(data: TrainingData, tmp_path
     loaded.set_progress_bar_config(disable=True)
     front = np.array(data.latents.grids.views(0, 0)[0])
     output = loaded("a red box", known_views={"front": front}, num_inference_steps=4, generator=torch.Generator().manual_seed(0))
-    assert output.views.shape == (4, 16, 16, 4) and np.array_equal(output.views[0], front)
+    assert output.rgba.shape == (4, 16, 16, 4) and np.array_equal(output.rgba[0], front)
     size = export_pipeline(loaded, tmp_path / "best", tmp_path / "shipped", lora=False)
     assert 0 < size < 0.7 * sum(p.stat().st_size for p in (tmp_path / "best").rglob("*") if p.is_file())
     assert FourViewPipeline.from_pretrained(tmp_path / "shipped").guidance_is_folded

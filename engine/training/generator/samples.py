@@ -75,7 +75,7 @@ def paint_sheet(pipeline: Any, jobs: list[SampleJob], judge: Judge, *, steps: in
         generator = torch.Generator().manual_seed(seed)
         painted = pipeline(
             job.prompt, known_views=known, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generator
-        ).views
+        ).rgba
         columns.append(row_on_white(painted))
         if judge.reconstructor is not None:
             scores["stage_two"].append(judge.stage_two_error(painted))

@@ -60,7 +60,7 @@ class Judge:
         if self.reconstructor is None:
             raise ValueError("stage_two_error needs a reconstructor")
         rgba = torch.from_numpy(np.ascontiguousarray(views)).permute(0, 3, 1, 2).float() / 255
-        field = self.reconstructor.encode(rgba)
+        field = self.reconstructor.encode(views)
         small = torch.nn.functional.interpolate(rgba * torch.cat([rgba[:, 3:]] * 3 + [torch.ones_like(rgba[:, 3:])], 1),
                                                 (self.px, self.px), mode="area")  # fmt: skip
         alpha = small[:, 3:]

@@ -17,15 +17,14 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import minimum_filter
 
-from ...cameras import CANONICAL_RIG, RIG_FOVY_DEG, FloatArray, orbit_c2w, rig_c2w
+from ...cameras import RIG_FOVY_DEG, FloatArray, orbit_c2w, rig_c2w
 from ...dataset.packs import load_objects, read_metas
 from ...dataset.textured_mesh import TexturedMesh
 from ...geometry.cleanup import remove_specks
 from ...geometry.extract import extract_mesh
-from ...models.loading import LoadedModel, field_of_views
+from ...models.loading import LoadedModel
 from ...models.registry import WEIGHTS_FILE
 from ...rendering.embree import EmbreeMesh
-from ...types import VIEW_NAMES
 from ..generator.grid_cache import UNLIT, GridCache
 
 COARSE, FINE = 128, 256
@@ -124,7 +123,7 @@ def solidity(model: LoadedModel, views: npt.NDArray[np.uint8], truth: TexturedMe
         views: uint8 [4, S, S, 4], straight alpha, seen from the rig.
         truth: The object in the rig's frame.
     """
-    field = field_of_views(model, dict(zip(VIEW_NAMES, views, strict=True)), CANONICAL_RIG)
+    field = model.reconstructor.encode(views)
     true_depth = depth_maps(truth.verts, truth.faces)
     for resolution in (COARSE, FINE):
         with torch.inference_mode():

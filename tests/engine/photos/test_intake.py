@@ -117,12 +117,12 @@ def test_four_photos_become_four_views(tmp_path):
     photos = {name: photograph(view, "gradient", shadow=0.1) for name, view in hand_held(rig_views()).items()}
     steps = []
     prepared = prepare_views(saved(tmp_path, photos), view_px=256, on_progress=lambda f, m: steps.append((f, m)))
-    assert set(prepared.images) == set(VIEW_NAMES) and prepared.warnings == ()
-    for name, view in prepared.images.items():
+    assert set(prepared) == set(VIEW_NAMES) and prepared.warnings == ()
+    for name, view in prepared.items():
         assert view.shape == (256, 256, 4) and view.dtype == np.uint8
         inside = view[view[..., 3] == 255][:, :3].astype(int)
         assert np.abs(np.median(inside, 0) - COLOURS[name]).max() <= 2
-    heights = [np.ptp(edges(view)[:2]) for view in prepared.images.values()]
+    heights = [np.ptp(edges(view)[:2]) for view in prepared.values()]
     assert max(heights) / min(heights) < 1.12
     assert [f for f, _ in steps] == sorted(f for f, _ in steps) and steps[-1][0] == 1.0
     assert [m for _, m in steps][:4] == [f"Cutting out the {name} view" for name in VIEW_NAMES]
@@ -131,7 +131,7 @@ def test_four_photos_become_four_views(tmp_path):
 def test_rig_renders_on_file_pass_through_the_intake(tmp_path):
     views = rig_views(512)
     prepared = prepare_views(saved(tmp_path, views))
-    assert prepared.warnings == () and all(np.array_equal(prepared.images[name], views[name]) for name in VIEW_NAMES)
+    assert prepared.warnings == () and all(np.array_equal(prepared[name], views[name]) for name in VIEW_NAMES)
 
 
 def photos_with(front, on="plain"):
@@ -299,9 +299,9 @@ def test_two_photos_become_two_views(tmp_path):
     photos = {name: photograph(view, "gradient") for name, view in hand_held(rig_views()).items() if name in ("front", "right")}
     steps = []
     prepared = prepare_views(saved(tmp_path, photos), view_px=128, on_progress=lambda f, m: steps.append((f, m)))
-    assert list(prepared.images) == ["front", "right"] and prepared.warnings == ()
+    assert list(prepared) == ["front", "right"] and prepared.warnings == ()
     assert [m for _, m in steps][:2] == ["Cutting out the front view", "Cutting out the right view"] and steps[-1][0] == 1.0
-    heights = [np.ptp(edges(view)[:2]) for view in prepared.images.values()]
+    heights = [np.ptp(edges(view)[:2]) for view in prepared.values()]
     assert max(heights) / min(heights) < 1.12
 
 
@@ -309,6 +309,6 @@ def test_photos_beside_views_take_their_size(tmp_path):
     photos = {"left": photograph(hand_held(rig_views())["left"], "plain")}
     truth = rig_views(192)
     prepared = prepare_views(saved(tmp_path, photos), view_px=64, beside={"right": truth["right"]})
-    assert prepared.images["left"].shape == (192, 192, 4)
+    assert prepared["left"].shape == (192, 192, 4)
     alone = prepare_views(saved(tmp_path, photos), view_px=64, beside={"right": np.zeros((192, 192, 4), np.uint8)})
-    assert alone.images["left"].shape == (64, 64, 4)  # nothing to be seen beside it
+    assert alone["left"].shape == (64, 64, 4)  # nothing to be seen beside it

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from tetraview.engine.cameras import RIG_FOVY_DEG, Rig, project, rig_c2w
 from tetraview.engine.errors import PhotoError
+from tetraview.engine.imaging.views import FourViews
 from tetraview.engine.job.elevation_score import rerender_psnr
 from tetraview.engine.job.generate import generate
 from tetraview.engine.job.photos_phase import found_elevation
@@ -43,7 +44,7 @@ def photos(tmp_path_factory):
 def test_views_are_explained_best_at_their_own_elevation(models):
     model = models.get(STARTER_MODEL, "cpu")
     views = views_of_a_slab()
-    scores = {degrees: rerender_psnr(model, views, Rig(degrees)) for degrees in (-8.0, TRUE_DEG, 22.0)}
+    scores = {degrees: rerender_psnr(model, FourViews.of(views, Rig(degrees))) for degrees in (-8.0, TRUE_DEG, 22.0)}
     assert max(scores, key=scores.get) == TRUE_DEG
 
 

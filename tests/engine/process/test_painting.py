@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tetraview.engine.errors import EngineError, InvalidRequestError, PhotoError, WeightsError
+from tetraview.engine.imaging.views import FourViews
 from tetraview.engine.job.folder import JobFolder
 from tetraview.engine.job.generate import generate
 from tetraview.engine.job.history import TimingHistory
-from tetraview.engine.job.photos_phase import FramedViews
 from tetraview.engine.job.views_phase import paint_views
 from tetraview.engine.models.loading import ModelCache
 from tetraview.engine.models.registry import STARTER_GENERATOR
@@ -86,7 +86,7 @@ def test_any_photos_are_kept_and_the_others_painted(run, request_to_paint, photo
     assert isinstance(views, Views) and views.painted == tuple(name for name in VIEW_NAMES if name not in given)
     assert list(dict.fromkeys(event.phase for event in events if isinstance(event, Progress))) == ["photos", "views"]
     assert all(set(event.paths) == set(views.painted) for event in events if isinstance(event, Preview))
-    framed = prepare_views(photos).images
+    framed = prepare_views(photos)
     for name in given:
         assert np.array_equal(np.asarray(Image.open(views.paths[name])), framed[name]), name
 
@@ -304,11 +304,11 @@ def test_short_memory_goes_on_with_the_cpu(request_to_paint, generator_dir, tmp_
     job = JobFolder(job_path(request))
     job.views.mkdir(parents=True)
     told = []
-    painted = paint_views(
-        request, job, FramedViews({}), SmallGpu(), generator_dir, "cuda", lambda share, text="", event=None: told.append(text)
+    views, generator = paint_views(
+        request, job, FourViews.none(64), SmallGpu(), generator_dir, "cuda", lambda share, text="", event=None: told.append(text)
     )
-    assert painted.generator.device == "cpu" and any("out of memory" in text for text in told)
-    assert set(painted.views.images) == set(VIEW_NAMES) and all(path.is_file() for path in job.view_paths.values())
+    assert generator.device == "cpu" and any("out of memory" in text for text in told)
+    assert set(views) == set(VIEW_NAMES) and all(path.is_file() for path in job.view_paths.values())
 
 
 def test_history_knows_what_painting_costs(models, request_to_paint, tmp_path):
