@@ -188,7 +188,7 @@ def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Ma
     if not request.use_examples or generator.examples is None:
         return Start()
     if known:
-        example = generator.examples.like(known, request.prompt, request.seed)
+        example = generator.examples.like(known, request.prompt, request.seed, request.rig)
     else:
         example = generator.examples.pick(request.prompt, request.seed)
     if example is None and not known:

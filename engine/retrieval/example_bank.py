@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..cameras import CANONICAL_RIG, Rig
 from ..errors import WeightsError
 from ..multiview.text.encoder import StarterTextEncoder, TokenTable
 from ..multiview.text.tokenizer import StarterTokenizer
@@ -251,13 +252,16 @@ class ExampleBank:
         gain = SOLIDITY_BONUS * (self._solidity - self._solidity[best])
         return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
-    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
+    def like(
+        self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0, rig: Rig = CANONICAL_RIG
+    ) -> Example | None:
         """The known views and, with the help of an example that truly looks alike if there is one, the others.
 
         Args:
             known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
             prompt: What the object is; may be empty.
             seed: 0 takes the best; other seeds choose among those about as good.
+            rig: The cameras of the known views.
 
         Returns:
             The views, with the example's caption, or none if no example looks alike; None if the known views show nothing.
@@ -270,7 +274,7 @@ class ExampleBank:
         named = similar >= NAMED_SIMILARITY
         alike = np.flatnonzero((named & (distance <= MAX_NAMED_DISTANCE)) if named.any() else distance <= MAX_DISTANCE)
         if not len(alike):
-            return Example(unseen_views(known), "", 0.0, LIKE_STRENGTH)
+            return Example(unseen_views(known, rig=rig), "", 0.0, LIKE_STRENGTH)
         ranked = np.asarray(distance - PROMPT_SHARE * similar, np.float32)[alike]
         found = choose(self.thumbnails[alike], known, ranked, CLOSE, seed)
         index, px = int(alike[found.index]), next(iter(known.values())).shape[0]
