@@ -252,9 +252,7 @@ class ExampleBank:
         gain = SOLIDITY_BONUS * (self._solidity - self._solidity[best])
         return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
-    def like(
-        self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0, rig: Rig = CANONICAL_RIG
-    ) -> Example | None:
+    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0, rig: Rig = CANONICAL_RIG) -> Example | None:
         """The known views and, with the help of an example that truly looks alike if there is one, the others.
 
         Args:

@@ -1,9 +1,10 @@
 """The solid that one outline suggests, and how it looks from the other sides.
 
 Each row of the outline becomes discs: a run of solid pixels is a disc as deep as it is wide, so that whatever is round about an
-upright axis comes out as it is, and legs and arms come out round. A run that is thin from top to bottom is no deeper than that,
-and an object that is much wider than high is less deep than wide. (Of the stored examples, half are as deep as wide or deeper up to
-a width of 1.7 heights; at 2.4 heights, the median depth is 0.6 of the width, at 5 heights 0.3.)
+upright axis comes out as it is, and legs come out round. Arms stretched out make a run wide and not deep: no place is deeper than
+twice the largest circle that covers it within the outline. And an object that is much wider than high is less deep than wide: of
+the stored examples, half are at least as deep as wide up to a width of 1.7 heights; at 2.4 heights, the median depth is 0.6 of
+the width, at 5 heights 0.3. Seen from above, a disc shows above and below its row; what would stick out of the outline goes.
 The four views of one solid agree with each other, which views that are guessed one by one do not.
 
 Compare Igarashi et al. 1999, Teddy: A Sketching Interface for 3D Freeform Design, https://doi.org/10.1145/311535.311602
@@ -33,6 +34,9 @@ SMOOTHING = 1.2
 
 DEPTH_PER_HEIGHT = 1.5
 """Largest depth of the solid, in heights."""
+
+DEPTH_PER_RADIUS, CIRCLE_LEVELS = 2.0, 16
+"""Largest half depth of a place, in radii of the largest circle that covers it; and the radii that are tried."""
 
 FITS = 4
 """Rounds in which the solid is stretched until its outline is as high and as wide as the view's."""
@@ -94,18 +98,20 @@ def inflate(alpha: UInt8Array, rig: Rig) -> Inflated:
     inside = np.pad(small >= 128, 1)[1:-1, 1:-1]
     if not inside.any():  # thinner than a cell
         inside = small >= small.max()
-    depth = _depths(inside)
+    near_depth, far_depth = _within_outline(inside, _depths(inside), np.sin(np.deg2rad(rig.elevation_deg)))
+    edges = np.nonzero(inside)
+    inside = near_depth > 0
     rows, columns = np.nonzero(inside)
     places = np.stack([columns + 0.5, rows + 0.5], 1) / CELLS
     # A vertex in the middle of each cell, on the upright plane through the origin, and its depth to either side of it.
     reach = 2 * rig.half_extent
     flat = (places - 0.5) * (reach, -reach)
-    near = np.stack([flat[:, 0], -depth[inside] * reach / CELLS, flat[:, 1]], 1)
-    verts = np.concatenate([near, near * (1, -1, 1)])
+    sheets = [(flat[:, 0], depth[inside] * reach / CELLS, flat[:, 1]) for depth in (-near_depth, far_depth)]
+    verts = np.concatenate([np.stack(sheet, 1) for sheet in sheets])
     faces = _two_sheets(inside)
     # Stretch and shift it until the camera sees its outline where it is in the view.
     camera = rig.c2w()[0]
-    low, high = places.min(0) * 2 - 1 - 1 / CELLS, places.max(0) * 2 - 1 + 1 / CELLS
+    low, high = (np.array([f(edges[1]) + end, f(edges[0]) + end]) * 2 / CELLS - 1 for f, end in ((np.min, 0), (np.max, 1)))
     for _ in range(FITS):
         seen = project(verts, camera, rig.fovy_deg)[:, :2]
         scale = np.clip((high - low) / np.maximum(np.ptp(seen, axis=0), 1e-3), 0.25, 4)
@@ -120,24 +126,57 @@ def inflate(alpha: UInt8Array, rig: Rig) -> Inflated:
 
 def _depths(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Half the depth of each cell of an outline bool [N, N], cells: of a disc as wide as its run in the row."""
-    first, last = _runs(inside)
-    top, bottom = (ends.T for ends in _runs(inside.T))
-    columns = np.arange(inside.shape[1]) + 0.5
-    disc = np.sqrt(np.maximum(((last - first) / 2) ** 2 - (columns - (first + last) / 2) ** 2, 0.25))
+    columns = np.arange(inside.shape[1])
+    first = np.maximum.accumulate(np.where(inside, -1, columns), 1) + 1  # of the run that each cell belongs to
+    last = np.minimum.accumulate(np.where(inside, inside.shape[1], columns)[:, ::-1], 1)[:, ::-1]
+    disc = np.sqrt(np.maximum(((last - first) / 2) ** 2 - (columns + 0.5 - (first + last) / 2) ** 2, 0.25))
     rows, filled = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     flatness = min(1.0, DEPTH_PER_HEIGHT * (np.ptp(rows) + 1) / (np.ptp(filled) + 1))
-    depth = np.where(inside, np.minimum(disc * flatness, bottom - top), 0)
+    depth = np.where(inside, np.minimum(disc * flatness, DEPTH_PER_RADIUS * _largest_circles(inside)), 0)
     weight = ndimage.gaussian_filter(inside.astype(np.float64), SMOOTHING)
     return np.where(inside, ndimage.gaussian_filter(depth, SMOOTHING) / np.maximum(weight, 1e-6), 0)
 
 
-def _runs(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First column of the run of solid cells that each solid cell [N, N] belongs to, and the one after its last."""
-    columns = np.arange(inside.shape[1])
-    gap = np.where(inside, -1, columns)
-    first = np.maximum.accumulate(gap, 1) + 1
-    last = np.minimum.accumulate(np.where(inside, inside.shape[1], columns)[:, ::-1], 1)[:, ::-1]
-    return first, last
+def _within_outline(
+    inside: npt.NDArray[np.bool_], depth: npt.NDArray[np.float64], sine: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Depths of the near and of the far sheet, cells, 0 outside, so that the solid does not stick out of its own outline.
+
+    Args:
+        inside: bool [N, N], the outline.
+        depth: [N, N], of discs.
+        sine: Of the camera's elevation. Whatever lies d behind the middle shows d * sine higher, in front of it as much lower.
+    """
+    near, far = depth.copy(), depth.copy()
+    if abs(sine) < 0.02:
+        return near, far
+    higher = far if sine > 0 else near
+    top, bottom = inside.argmax(0), len(inside) - 1 - inside[::-1].argmax(0)  # of each column
+    for row in np.flatnonzero(inside.any(1)):
+        ends = np.flatnonzero(np.diff(np.concatenate([[0], inside[row].astype(np.int8), [0]])))
+        for first, last in ends.reshape(-1, 2):
+            run, reach = np.s_[row, first:last], float(depth[row, first:last].max()) * abs(sine)
+            # A disc that would show below everything under it lies on the underside, which is flat: the object stands.
+            if (bottom[first:last] - row).max() + 1 < reach:
+                near[run] = far[run] = 0
+            # One that would show above everything is cut short.
+            higher[run] *= min(1.0, ((row - top[first:last]).max() + 1) / max(reach, 1e-6))
+    if (near > 0).sum() < 0.1 * inside.sum():  # a plate: nothing of it is high enough to stand
+        return depth, depth
+    return near, far
+
+
+def _largest_circles(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Radius, cells, of the largest circle within an outline bool [N, N] that covers each cell of it.
+
+    Hildebrand and Rueegsegger 1997, A new method for the model-independent assessment of thickness.
+    """
+    to_edge = ndimage.distance_transform_edt(inside)
+    radius = np.where(inside, 0.5, 0)
+    for level in np.linspace(1, max(1.0, float(to_edge.max())), CIRCLE_LEVELS):
+        covered = ndimage.distance_transform_edt(to_edge < level) < level
+        radius[inside & covered] = level
+    return radius
 
 
 def _two_sheets(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
