@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import WeightsError
-from .registry import WEIGHTS_FILE, check_shipped
+from .registry import CONFIG_FILE, SUFFIXES, WEIGHT_SUFFIXES, WEIGHTS_FILE, check_files, registered_below
 
 if TYPE_CHECKING:
     from ..imaging.views import FourViews
@@ -74,7 +74,7 @@ class ModelCache:
             WeightsError: No weights there, or they cannot be read.
         """
         require_reconstructor(folder)
-        return self._reconstructor.get(folder, device, [folder / WEIGHTS_FILE])
+        return self._reconstructor.get(folder, device, reconstructor_files(folder))
 
     def has(self, folder: Path, device: str) -> bool:
         """Whether `get` would find it in memory."""
@@ -103,7 +103,7 @@ class _Kept(Generic[Loaded]):
         self._loaded: Loaded | None = None
 
     def get(self, folder: Path, device: str, files: list[Path]) -> Loaded:
-        key = (str(folder.resolve()), device, tuple(file.stat().st_mtime_ns for file in files))
+        key = (str(folder.resolve()), device, tuple(_changed(file) for file in files))
         if self._loaded is None or self._key != key:
             self._loaded, self._key = None, None  # free the old one first
             self._loaded, self._key = self._load(folder, device), key
@@ -115,14 +115,14 @@ class _Kept(Generic[Loaded]):
 
 def require_reconstructor(folder: Path) -> None:
     """Raise `WeightsError`, in one sentence, if a folder holds no reconstructor."""
-    if not (folder / WEIGHTS_FILE).is_file() or not (folder / "config.json").is_file():
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
         raise WeightsError(f"There are no reconstructor weights in {folder}: it needs config.json and {WEIGHTS_FILE}.")
 
 
 def takes_fewer_views(folder: Path) -> bool:
     """Whether the reconstructor in a folder was trained on fewer than four views too; False if it cannot be read."""
     try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
+        return int(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
 
@@ -135,9 +135,19 @@ def require_generator(folder: Path) -> None:
         )
 
 
+def reconstructor_files(folder: Path) -> list[Path]:
+    """Every file that a reconstructor is read from."""
+    return [folder / CONFIG_FILE, folder / WEIGHTS_FILE]
+
+
 def generator_files(folder: Path) -> list[Path]:
-    """Every file of weights in a generator's folder: its components, and the stored examples it may start from."""
-    return sorted(path for suffix in ("safetensors", "npz") for path in folder.glob(f"*/*.{suffix}"))
+    """Every file that a generator is read from: its index and components, the stored examples it may start from, and their words.
+
+    Raises:
+        WeightsError: It is one that ships, and the registry is missing or damaged.
+    """
+    found = {path for path in folder.glob("*/*") if path.suffix in SUFFIXES}
+    return sorted({folder / GENERATOR_INDEX, *found, *registered_below(folder)})
 
 
 def load_reconstructor(folder: Path, device: str) -> LoadedModel:
@@ -150,7 +160,7 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
 
     from ..reconstructor import Reconstructor
 
-    hashes = check_shipped([folder / WEIGHTS_FILE])
+    hashes = check_files(reconstructor_files(folder))
     try:
         reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
@@ -170,7 +180,7 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
 
     from ..multiview.pipeline import FourViewPipeline
 
-    hashes = check_shipped(generator_files(folder))
+    hashes = check_files(generator_files(folder))
     full_size = (folder / "text_encoder_2").is_dir()
     dtype = torch.float16 if full_size and device != "cpu" else torch.float32
     try:
@@ -193,8 +203,17 @@ def field_of_views(model: LoadedModel, views: FourViews) -> Field:
 
 
 def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
-    """Hashes of files in a folder, by the folder's name and the path below it."""
-    return {f"{folder.name}/{path.relative_to(folder).as_posix()}": digest for path, digest in hashes.items()}
+    """Hashes of the weights in a folder, by the folder's name and the path below it; settings and words are left out."""
+    return {
+        f"{folder.name}/{path.relative_to(folder).as_posix()}": digest
+        for path, digest in hashes.items()
+        if path.suffix in WEIGHT_SUFFIXES
+    }
+
+
+def _changed(path: Path) -> int:
+    """When a file was last changed, in nanoseconds; 0 if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
-from ..models.registry import STARTER_WEIGHTS, WEIGHTS_FILE, check_shipped
+from ..models.registry import CONFIG_FILE, STARTER_WEIGHTS, WEIGHTS_FILE, check_files
 from .plain import work_size
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class StarterCut:
 
 def find_starter_cutout() -> Path | None:
     """The folder of the network's weights, or None if the package came without them; does not import torch."""
-    complete = (STARTER_CUTOUT / "config.json").is_file() and (STARTER_CUTOUT / WEIGHTS_FILE).is_file()
+    complete = (STARTER_CUTOUT / CONFIG_FILE).is_file() and (STARTER_CUTOUT / WEIGHTS_FILE).is_file()
     return STARTER_CUTOUT if complete else None
 
 
@@ -66,7 +66,7 @@ def load_starter_cutout(folder: Path) -> CutoutNetwork:
 
     from .cutout_network import CutoutNetwork
 
-    check_shipped([folder / WEIGHTS_FILE])
+    check_files([folder / CONFIG_FILE, folder / WEIGHTS_FILE])
     try:
         network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
     except Exception as error:  # diffusers, safetensors and json each have their own
