@@ -184,13 +184,13 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
             _require_lengths(pipeline, folder)
         elif not registered_below(folder):
             _require_starter(pipeline, folder)
-        pipeline.to(device)
     except WeightsError:
         logger.info("cannot load %s", folder, exc_info=True)
         raise
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.info("cannot load %s", folder, exc_info=True)
         raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
+    pipeline.to(device)  # a graphics card without room for it says so itself
     pipeline.set_progress_bar_config(disable=True)
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 

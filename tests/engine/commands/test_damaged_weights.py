@@ -137,6 +137,19 @@ def test_nothing_is_filled_in_where_accelerate_is_not_installed(command, monkeyp
         load_generator(Path("mine"), "cpu")
 
 
+@pytest.mark.parametrize("model", ["generator", "sdxl"])
+def test_a_card_without_room_is_no_damage(command, monkeypatch, model):
+    """Jobs go on with the processor then, for which they must learn of it."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(FourViewPipeline, "to", full)
+    command(model)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_generator(Path("mine"), "cpu")
+
+
 @pytest.mark.parametrize("model", ["reconstructor", "generator", "sdxl"])
 def test_whole_weights_are_used(command, model):
     words = command(model)
