@@ -113,11 +113,11 @@ def _kernels(lines: list[str], usable: Sequence[str]) -> None:
 def _weights(lines: list[str], problems: list[str], model: str | None, generator: str | None) -> None:
     from ..errors import WeightsError
     from ..models.loading import ModelCache
-    from ..models.registry import SHIPPED_WEIGHTS, STARTER_GENERATOR, STARTER_MODEL, check_shipped, read_registry
+    from ..models.registry import SHIPPED_WEIGHTS, STARTER_GENERATOR, STARTER_MODEL, check_files, read_registry
 
     models = ModelCache()
     try:
-        shipped = check_shipped(SHIPPED_WEIGHTS / name for name in read_registry())
+        shipped = check_files(SHIPPED_WEIGHTS / name for name in read_registry())
         lines.append(f"weights that ship: {len(shipped)} files, all as registered")
     except WeightsError as error:
         problems.append(str(error))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import WeightsError
-from .registry import WEIGHTS_FILE, check_shipped
+from .integrity import load_network, load_parts, quiet_loading, require_every_weight, require_settings
+from .registry import CONFIG_FILE, SUFFIXES, WEIGHT_SUFFIXES, WEIGHTS_FILE, check_files, registered_below
 
 if TYPE_CHECKING:
     from ..imaging.views import FourViews
@@ -74,7 +73,7 @@ class ModelCache:
             WeightsError: No weights there, or they cannot be read.
         """
         require_reconstructor(folder)
-        return self._reconstructor.get(folder, device, [folder / WEIGHTS_FILE])
+        return self._reconstructor.get(folder, device, reconstructor_files(folder))
 
     def has(self, folder: Path, device: str) -> bool:
         """Whether `get` would find it in memory."""
@@ -103,7 +102,7 @@ class _Kept(Generic[Loaded]):
         self._loaded: Loaded | None = None
 
     def get(self, folder: Path, device: str, files: list[Path]) -> Loaded:
-        key = (str(folder.resolve()), device, tuple(file.stat().st_mtime_ns for file in files))
+        key = (str(folder.resolve()), device, tuple(_changed(file) for file in files))
         if self._loaded is None or self._key != key:
             self._loaded, self._key = None, None  # free the old one first
             self._loaded, self._key = self._load(folder, device), key
@@ -115,14 +114,14 @@ class _Kept(Generic[Loaded]):
 
 def require_reconstructor(folder: Path) -> None:
     """Raise `WeightsError`, in one sentence, if a folder holds no reconstructor."""
-    if not (folder / WEIGHTS_FILE).is_file() or not (folder / "config.json").is_file():
+    if not (folder / WEIGHTS_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
         raise WeightsError(f"There are no reconstructor weights in {folder}: it needs config.json and {WEIGHTS_FILE}.")
 
 
 def takes_fewer_views(folder: Path) -> bool:
     """Whether the reconstructor in a folder was trained on fewer than four views too; False if it cannot be read."""
     try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
+        return int(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("condition_channels", 0)) > 0
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
 
@@ -135,9 +134,19 @@ def require_generator(folder: Path) -> None:
         )
 
 
+def reconstructor_files(folder: Path) -> list[Path]:
+    """Every file that a reconstructor is read from."""
+    return [folder / CONFIG_FILE, folder / WEIGHTS_FILE]
+
+
 def generator_files(folder: Path) -> list[Path]:
-    """Every file of weights in a generator's folder: its components, and the stored examples it may start from."""
-    return sorted(path for suffix in ("safetensors", "npz") for path in folder.glob(f"*/*.{suffix}"))
+    """Every file that a generator is read from: its index and components, the stored examples it may start from, and their words.
+
+    Raises:
+        WeightsError: It is one that ships, and the registry is missing or damaged.
+    """
+    found = {path for path in folder.glob("*/*") if path.suffix in SUFFIXES}
+    return sorted({folder / GENERATOR_INDEX, *found, *registered_below(folder)})
 
 
 def load_reconstructor(folder: Path, device: str) -> LoadedModel:
@@ -146,17 +155,10 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
     Raises:
         WeightsError: It cannot be read, or is not what ships.
     """
-    import torch
-
     from ..reconstructor import Reconstructor
 
-    hashes = check_shipped([folder / WEIGHTS_FILE])
-    try:
-        reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
-    except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.info("cannot load %s", folder, exc_info=True)
-        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: download them again.") from error
-    reconstructor = reconstructor.to(device).eval().requires_grad_(False)
+    hashes = check_files(reconstructor_files(folder))
+    reconstructor = load_network(Reconstructor, folder, "reconstructor weights").to(device)
     return LoadedModel(reconstructor, device, _by_name(folder, hashes))
 
 
@@ -170,19 +172,25 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
 
     from ..multiview.pipeline import FourViewPipeline
 
-    hashes = check_shipped(generator_files(folder))
+    hashes = check_files(generator_files(folder))
+    require_settings([folder / GENERATOR_INDEX, *folder.glob("*/*config.json")])
     full_size = (folder / "text_encoder_2").is_dir()
     dtype = torch.float16 if full_size and device != "cpu" else torch.float32
     try:
-        with _quiet_loading():
-            pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype)
+        with quiet_loading():
+            parts = load_parts(folder, folder / GENERATOR_INDEX, dtype) if full_size else {}
+            pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype, **parts)
+        if full_size:
+            _require_lengths(pipeline, folder)
+        elif not registered_below(folder):
+            _require_starter(pipeline, folder)
     except WeightsError:
         logger.info("cannot load %s", folder, exc_info=True)
         raise
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.info("cannot load %s", folder, exc_info=True)
         raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
-    pipeline.to(device)
+    pipeline.to(device)  # a graphics card without room for it says so itself
     pipeline.set_progress_bar_config(disable=True)
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 
@@ -192,23 +200,33 @@ def field_of_views(model: LoadedModel, views: FourViews) -> Field:
     return model.reconstructor.encode(views.rgba, views.rig, views.known)
 
 
+def _require_starter(pipeline: FourViewPipeline, folder: Path) -> None:
+    """Raise `ValueError` if a weight of a generator of the starter's layout is missing or no number, or words lack their rows."""
+    for name, part in (("unet", pipeline.unet), ("vae", pipeline.vae), ("text_encoder", pipeline.text_encoder)):
+        require_every_weight(part, folder / name / WEIGHTS_FILE)
+    words, rows = len(pipeline.tokenizer), int(pipeline.text_encoder.config["vocab_size"])
+    if words != rows:
+        raise ValueError(f"{folder}: {words} entries of the vocabulary for {rows} rows of the table")
+
+
+def _require_lengths(pipeline: FourViewPipeline, folder: Path) -> None:
+    """Raise `ValueError` if a tokenizer of a full-size generator makes prompts of a length that its text encoder cannot read."""
+    for number in ("", "_2"):
+        length = getattr(pipeline, f"tokenizer{number}").model_max_length
+        longest = getattr(pipeline, f"text_encoder{number}").config.max_position_embeddings
+        if not isinstance(length, int) or not 1 <= length <= longest:
+            raise ValueError(f"{folder}: tokenizer{number} makes {length} tokens for a text encoder of {longest}")
+
+
 def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
-    """Hashes of files in a folder, by the folder's name and the path below it."""
-    return {f"{folder.name}/{path.relative_to(folder).as_posix()}": digest for path, digest in hashes.items()}
+    """Hashes of the weights in a folder, by the folder's name and the path below it; settings and words are left out."""
+    return {
+        f"{folder.name}/{path.relative_to(folder).as_posix()}": digest
+        for path, digest in hashes.items()
+        if path.suffix in WEIGHT_SUFFIXES
+    }
 
 
-@contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Without diffusers' own progress bar and its remarks on settings that we know of."""
-    from diffusers.utils import logging as diffusers_logging
-
-    verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is called `dtype` in later versions
-            yield
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
-        diffusers_logging.enable_progress_bar()
+def _changed(path: Path) -> int:
+    """When a file was last changed, in nanoseconds; 0 if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0

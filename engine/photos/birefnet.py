@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
-from ..models.registry import check_shipped
+from ..models.registry import check_files
 
 if TYPE_CHECKING:
     from .birefnet_network import BiRefNet
@@ -67,7 +67,7 @@ def load_birefnet(folder: Path) -> BiRefNet:
 
     from .birefnet_network import BiRefNet
 
-    check_shipped([folder / BIREFNET_FILE])
+    check_files([folder / BIREFNET_FILE])
     try:
         return BiRefNet.from_weights(load_file(folder / BIREFNET_FILE))
     except (OSError, ValueError, SafetensorError) as error:
