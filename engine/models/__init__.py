@@ -1,1 +1,1 @@
-"""The models as files and in memory: `registry` lists the shipped files and hashes, `loading` loads and caches them."""
+"""The models as files and in memory: `registry` lists what ships, `integrity` loads networks whole, `loading` keeps them."""

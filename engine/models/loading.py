@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import WeightsError
+from .integrity import load_network, load_parts, quiet_loading, require_every_weight, require_settings
 from .registry import CONFIG_FILE, SUFFIXES, WEIGHT_SUFFIXES, WEIGHTS_FILE, check_files, registered_below
 
 if TYPE_CHECKING:
@@ -156,17 +155,10 @@ def load_reconstructor(folder: Path, device: str) -> LoadedModel:
     Raises:
         WeightsError: It cannot be read, or is not what ships.
     """
-    import torch
-
     from ..reconstructor import Reconstructor
 
     hashes = check_files(reconstructor_files(folder))
-    try:
-        reconstructor = Reconstructor.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
-    except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.info("cannot load %s", folder, exc_info=True)
-        raise WeightsError(f"The reconstructor weights in {folder} cannot be read: download them again.") from error
-    reconstructor = reconstructor.to(device).eval().requires_grad_(False)
+    reconstructor = load_network(Reconstructor, folder, "reconstructor weights").to(device)
     return LoadedModel(reconstructor, device, _by_name(folder, hashes))
 
 
@@ -181,18 +173,24 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
     from ..multiview.pipeline import FourViewPipeline
 
     hashes = check_files(generator_files(folder))
+    require_settings([folder / GENERATOR_INDEX, *folder.glob("*/*config.json")])
     full_size = (folder / "text_encoder_2").is_dir()
     dtype = torch.float16 if full_size and device != "cpu" else torch.float32
     try:
-        with _quiet_loading():
-            pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype)
+        with quiet_loading():
+            parts = load_parts(folder, folder / GENERATOR_INDEX, dtype) if full_size else {}
+            pipeline = FourViewPipeline.from_pretrained(folder, torch_dtype=dtype, **parts)
+        if full_size:
+            _require_lengths(pipeline, folder)
+        elif not registered_below(folder):
+            _require_starter(pipeline, folder)
     except WeightsError:
         logger.info("cannot load %s", folder, exc_info=True)
         raise
     except Exception as error:  # diffusers, safetensors and json each have their own
         logger.info("cannot load %s", folder, exc_info=True)
         raise WeightsError(f"The generator weights in {folder} cannot be read: download them again.") from error
-    pipeline.to(device)
+    pipeline.to(device)  # a graphics card without room for it says so itself
     pipeline.set_progress_bar_config(disable=True)
     return LoadedGenerator(pipeline, folder, device, _by_name(folder, hashes))
 
@@ -200,6 +198,24 @@ def load_generator(folder: Path, device: str) -> LoadedGenerator:
 def field_of_views(model: LoadedModel, views: FourViews) -> Field:
     """The field that the model sees in the known views, of which there is at least one."""
     return model.reconstructor.encode(views.rgba, views.rig, views.known)
+
+
+def _require_starter(pipeline: FourViewPipeline, folder: Path) -> None:
+    """Raise `ValueError` if a weight of a generator of the starter's layout is missing or no number, or words lack their rows."""
+    for name, part in (("unet", pipeline.unet), ("vae", pipeline.vae), ("text_encoder", pipeline.text_encoder)):
+        require_every_weight(part, folder / name / WEIGHTS_FILE)
+    words, rows = len(pipeline.tokenizer), int(pipeline.text_encoder.config["vocab_size"])
+    if words != rows:
+        raise ValueError(f"{folder}: {words} entries of the vocabulary for {rows} rows of the table")
+
+
+def _require_lengths(pipeline: FourViewPipeline, folder: Path) -> None:
+    """Raise `ValueError` if a tokenizer of a full-size generator makes prompts of a length that its text encoder cannot read."""
+    for number in ("", "_2"):
+        length = getattr(pipeline, f"tokenizer{number}").model_max_length
+        longest = getattr(pipeline, f"text_encoder{number}").config.max_position_embeddings
+        if not isinstance(length, int) or not 1 <= length <= longest:
+            raise ValueError(f"{folder}: tokenizer{number} makes {length} tokens for a text encoder of {longest}")
 
 
 def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
@@ -214,20 +230,3 @@ def _by_name(folder: Path, hashes: Mapping[Path, str]) -> dict[str, str]:
 def _changed(path: Path) -> int:
     """When a file was last changed, in nanoseconds; 0 if it is not there."""
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-@contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Without diffusers' own progress bar and its remarks on settings that we know of."""
-    from diffusers.utils import logging as diffusers_logging
-
-    verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is called `dtype` in later versions
-            yield
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
-        diffusers_logging.enable_progress_bar()

@@ -7,7 +7,6 @@ outline to the photo's own edges. Nothing here imports torch until a photo needs
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import WeightsError
+from ..models.integrity import load_network
 from ..models.registry import CONFIG_FILE, STARTER_WEIGHTS, WEIGHTS_FILE, check_files
 from .plain import work_size
 
 if TYPE_CHECKING:
     from .cutout_network import CutoutNetwork
-
-logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
@@ -67,12 +64,7 @@ def load_starter_cutout(folder: Path) -> CutoutNetwork:
     from .cutout_network import CutoutNetwork
 
     check_files([folder / CONFIG_FILE, folder / WEIGHTS_FILE])
-    try:
-        network = CutoutNetwork.from_pretrained(str(folder), torch_dtype=torch.float32, local_files_only=True)
-    except Exception as error:  # diffusers, safetensors and json each have their own
-        logger.exception("cannot load %s", folder)
-        raise WeightsError(f"The cut-out weights in {folder} cannot be read: download them again.") from error
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return load_network(CutoutNetwork, folder, "cut-out weights").to(memory_format=torch.channels_last)
 
 
 def segment_starter(rgb: UInt8Array, folder: Path) -> StarterCut:

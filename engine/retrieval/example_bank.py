@@ -194,13 +194,18 @@ class ExampleBank:
             tensors = load_file(folder / FOLDER / PICTURES_FILE)
             described = json.loads((folder / FOLDER / CAPTIONS_FILE).read_text(encoding="utf-8"))
             entries = [Entry(**{**entry, "colours": tuple(entry["colours"])}) for entry in described]
-            data, ends = tensors["pictures"].numpy().tobytes(), tensors["ends"].tolist()
-            thumbnails = tensors["thumbnails"].numpy()
+            ends, thumbnails = tensors["ends"].tolist(), tensors["thumbnails"].numpy()
+            data = tensors["pictures"].numpy().tobytes()
+            if tensors["ends"].is_floating_point() or ends != sorted(ends) or len(data) != ends[-1] or len(ends) != len(entries):
+                raise ValueError(
+                    f"pictures of {len(data)} bytes do not end at {ends[-1:]}, one for each of {len(entries)} entries"
+                )
             related_file = folder / FOLDER / RELATED_NOUNS_FILE
-            related = json.loads(related_file.read_text(encoding="utf-8")) if related_file.is_file() else {}
+            stored = json.loads(related_file.read_text(encoding="utf-8")) if related_file.is_file() else {}
+            related = {noun: dict(near) for noun, near in stored.items()}
             words_file = folder / FOLDER / WORDS_FILE
             words = WordList.from_file(words_file) if words_file.is_file() else None
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise WeightsError(f"The examples in {folder / FOLDER} are missing or damaged: get the weights again.") from error
         pictures = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         text_encoder = StarterTextEncoder.from_pretrained(str(folder / "text_encoder"), local_files_only=True)

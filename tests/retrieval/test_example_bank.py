@@ -223,9 +223,25 @@ def test_written_and_read(tmp_path, bank, words):
     assert loaded.entries == bank.entries
     for prompt in ("a red sofa", "cactus"):
         assert (loaded.pick(prompt).views == bank.pick(prompt).views).all()
-    (folder / "examples.json").write_text("[{]")
-    with pytest.raises(WeightsError, match="examples"):
-        ExampleBank.from_pretrained(tmp_path)
+    damages = {
+        "examples.json": ("[{]", "[" * 100_000, "3", "[3]", "[]"),
+        "kin.json": ("3", "[3]", '{"sofa": 3}', "[" * 100_000),
+        "words.tsv": ("", "english\tde\none"),
+        "examples.safetensors": ({"ends": ends.float()}, {"ends": ends[1:]}, {"ends": ends + 1}, {"ends": ends.flip(0)}),
+    }
+    for name, kinds in damages.items():
+        content = (folder / name).read_bytes() if (folder / name).is_file() else None
+        for kind in kinds:
+            if isinstance(kind, str):
+                (folder / name).write_text(kind)
+            else:
+                save_file(tensors | kind, folder / name)
+            with pytest.raises(WeightsError, match=r"^The examples in .* are missing or damaged: get the weights again\.$"):
+                ExampleBank.from_pretrained(tmp_path)
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+    assert ExampleBank.from_pretrained(tmp_path).entries == bank.entries
 
 
 @given(st.sampled_from(sorted(NAMED_COLOURS)), st.sampled_from(sorted(NAMED_COLOURS)))

@@ -46,17 +46,6 @@ def failure(capsys, *words: str) -> str:
     return sentences[0]
 
 
-def test_damaged_weights_are_one_sentence(place):
-    (place / "model").mkdir()
-    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
-        (place / "model" / name).write_bytes(b"{")
-    words = ["reconstruct", "--views", "views", "--model", "model", "-o", "out"]
-    done = subprocess.run([sys.executable, "-m", "tetraview", *words], cwd=place, capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: The reconstructor weights in ")
-    assert "Traceback" in (place / "out" / "log.txt").read_text()
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 def test_a_pipe_is_no_picture(place, capsys):
     for kind, words in (("views", ["--views", "views"]), ("photos", ["photos"])):
