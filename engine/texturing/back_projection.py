@@ -27,8 +27,6 @@ _EDGE_FADE_PX = 7.0
 """Distance from an edge, in pixels of a 512 px view, at which a view counts fully."""
 _FACING_RANGE = (0.12, 0.45)
 """Cosines between normal and view direction where trust in a view begins and is complete."""
-_SHARPNESS = 5
-"""Power of the cosine: how decidedly the view that faces a point best wins."""
 _MAX_OFFSET = 0.06
 
 
@@ -124,7 +122,7 @@ class BackProjector:
         """
         weights, colours = self._weigh(points, normals, face_normals)
         trust = weights.max(0)
-        sharp = weights**_SHARPNESS
+        sharp = np.square(np.square(weights)) * weights  # how decidedly the view that faces a point best wins
         total = sharp.sum(0)
         colour = np.zeros((len(points), 3), np.float32)
         for k in range(len(self._views)):
@@ -142,16 +140,18 @@ class BackProjector:
                 axis = view.c2w[:3, 2]
                 distance, to_camera = np.asarray(to_camera @ axis, np.float32), np.tile(axis, (len(points), 1))
             else:
-                distance = np.linalg.norm(to_camera, axis=1)
+                distance = np.sqrt(np.einsum("nc,nc->n", to_camera, to_camera))
                 to_camera /= distance[:, None]
             cosine = np.einsum("nc,nc->n", normals, to_camera)
             facing = _smoothstep(cosine, *_FACING_RANGE) * np.maximum(cosine, 0)
             seen = np.flatnonzero((facing > 0) & (np.einsum("nc,nc->n", face_normals, to_camera) > 0.02))
             xy = project(points[seen], view.c2w, self._fovy_deg)[:, :2]
             trust = _sample(view.trust, xy)
-            trust[trust > 0] *= ~self._hidden(view, xy, points, face_normals, to_camera, distance, seen)[trust > 0]
+            sure = trust > 0
+            seen, xy, trust = seen[sure], xy[sure], trust[sure]
             rgba = _sample(view.image, xy)
-            weights[k, seen] = facing[seen] * trust
+            hidden = self._hidden(view, xy, points, face_normals, to_camera, distance, seen)
+            weights[k, seen] = facing[seen] * trust * ~hidden
             colour = np.zeros((len(points), 3), np.float32)
             colour[seen] = rgba[:, :3] / np.maximum(rgba[:, 3:], 1e-3)
             colours.append(colour)

@@ -67,7 +67,7 @@ class Surface:
     def __init__(self, atlas: Atlas, texture_px: int, rasterizer: Rasterizer | None = None) -> None:
         self.atlas, self.texture_px = atlas, texture_px
         self._rasterizer = rasterizer or CpuRasterizer()
-        self._normals = vertex_normals(atlas.verts, atlas.faces)
+        self._at_verts = np.concatenate([atlas.verts, vertex_normals(atlas.verts, atlas.faces)], 1)  # [V, 6]
         self._flat = face_normals(atlas.verts, atlas.faces)[0].astype(np.float32)
         self._all = self._rasterizer.rasterize_uvs(atlas.uvs, atlas.uv_faces, texture_px) if self._rasterizer.at_once else None
 
@@ -86,9 +86,9 @@ class Surface:
             rows = slice(*np.searchsorted(self._all.face_index, [faces[0], faces[-1] + 1]))
             whole = self._all
             texels = Texels(whole.row[rows], whole.col[rows], whole.face_index[rows], whole.barycentrics[rows], self.texture_px)
-        smooth = texels.interpolate(self._normals, atlas.faces)
-        smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
-        return SurfaceTexels(texels, texels.interpolate(atlas.verts, atlas.faces), smooth, self._flat[texels.face_index])
+        points, smooth = np.split(texels.interpolate(self._at_verts, atlas.faces), 2, axis=1)
+        smooth = smooth / np.maximum(np.sqrt(np.einsum("tc,tc->t", smooth, smooth)), 1e-6)[:, None]
+        return SurfaceTexels(texels, np.ascontiguousarray(points), smooth, self._flat[texels.face_index])
 
 
 def sample_field(field: ColourField | Any, points: FloatArray) -> FloatArray:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+Value = TypeVar("Value", np.uint8, np.float32)
 
-def fill_gutters(image: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+
+def fill_gutters(image: npt.NDArray[Value], covered: npt.NDArray[np.bool_]) -> npt.NDArray[Value]:
     """Give every texel outside the charts the colour of the nearest covered one.
 
     Args:
-        image: uint8 [H, W, C].
+        image: uint8 or float32 [H, W, C].
         covered: bool [H, W], at least one True.
 
     Returns:
-        uint8 [H, W, C]; covered texels unchanged.
+        Like the image; covered texels unchanged.
 
     Raises:
         ValueError: Nothing is covered, or the shapes disagree.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,6 +21,7 @@ from .gutters import fill_gutters
 from .normals import face_normals, vertex_normals
 
 _MATCH_POINTS = 20_000
+_FIELD_POINTS = 16_384
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,30 +58,65 @@ def paint_texture(
         projector.match_views(*_spread_points(atlas))
     report(0.1)
     surface = Surface(atlas, texture_px, rasterizer)
+    image, asked_points = np.zeros((2, texture_px**2, 3), np.float32)
+    field_share = np.full(texture_px**2, -1, np.float32)  # negative where no face is
 
-    def paint_block(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def look(faces: npt.NDArray[np.int64]) -> None:
+        """Colour the texels of some faces from the views, as far as those can be trusted."""
         block = surface.texels(faces)
-        if projector is None:
-            colour = sample_field(field, block.points)
-        else:
+        at, share = block.texels.flat_index, np.ones(len(block.points), np.float32)
+        if projector is not None:
             seen = projector.sample(block.points, block.normals, block.face_normals)
-            colour = seen.colour
-            rest = np.flatnonzero(seen.confidence < 0.999)
-            share = seen.confidence[rest, None]
-            colour[rest] = share * colour[rest] + (1 - share) * sample_field(field, block.points[rest])
-        return block.texels.flat_index, np.round(colour * 255).astype(np.uint8)
+            share = np.where(seen.confidence < 0.999, 1 - seen.confidence, 0)
+            image[at] = seen.colour * seen.confidence[:, None]
+        field_share[at] = share
+        asked_points[at] = block.points * (share > 0)[:, None]
 
-    image = np.zeros((texture_px * texture_px, 3), np.uint8)
-    covered = np.zeros(texture_px * texture_px, bool)
     blocks = surface.blocks()
-    with contextlib.closing(_side_by_side(paint_block, blocks, field)) as painted_blocks:
-        for done, (at, colour) in enumerate(painted_blocks):
-            image[at] = colour
-            covered[at] = True
-            report(0.1 + 0.85 * (done + 1) / len(blocks))
-    painted = fill_gutters(image.reshape(texture_px, texture_px, 3), covered.reshape(texture_px, texture_px))
+    with contextlib.closing(_side_by_side(look, blocks, field)) as looked:
+        for done, _ in enumerate(looked):
+            report(0.1 + 0.5 * (done + 1) / len(blocks))
+    square = (texture_px, texture_px)
+    covered, field_share = field_share.reshape(square) >= 0, np.maximum(field_share.reshape(square), 0)
+    image = image.reshape(*square, 3)
+    image += field_share[..., None] * _smooth_field(field, asked_points.reshape(image.shape), field_share > 0, report)
+    painted = fill_gutters(np.round(image * 255).astype(np.uint8), covered)
     report(1.0)
     return painted
+
+
+def _smooth_field(
+    field: ColourField | Any,
+    points: npt.NDArray[np.float32],
+    asked: npt.NDArray[np.bool_],
+    report: Callable[[float], None],
+) -> npt.NDArray[np.float32]:
+    """The field's colour at texels, which is smooth: asked for at the mean point of every 2 x 2 texels, linear in between.
+
+    Args:
+        field: See `bake.ColourField`.
+        points: float32 [T, T, 3], zero where not asked for.
+        asked: bool [T, T].
+        report: Called with the share of the whole texture that is done.
+
+    Returns:
+        float32 [T, T, 3], with values everywhere; zero if nothing is asked for.
+    """
+    half = (-(-len(asked) // 2),) * 2
+    weight = cv2.resize(asked.astype(np.float32), half, interpolation=cv2.INTER_AREA)
+    known = weight > 0
+    if not known.any():
+        return np.zeros_like(points)
+    means = cv2.resize(points, half, interpolation=cv2.INTER_AREA)[known] / weight[known][:, None]
+    parts = np.array_split(means, -(-len(means) // _FIELD_POINTS))
+    colours: list[npt.NDArray[np.float32]] = []
+    with contextlib.closing(_side_by_side(lambda part: sample_field(field, part), parts, field)) as sampled:
+        for part in sampled:
+            colours.append(part)
+            report(0.6 + 0.35 * len(colours) / len(parts))
+    coarse = np.zeros((*half, 3), np.float32)
+    coarse[known] = np.concatenate(colours)
+    return np.asarray(cv2.resize(fill_gutters(coarse, known), asked.shape, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField | Any) -> Generator[R, None, None]:
