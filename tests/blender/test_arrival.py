@@ -45,6 +45,20 @@ def test_it_waits_for_object_mode_or_for_the_button(ext, arrival, result, mode):
     assert ext.status.ready == ""
 
 
+@pytest.mark.parametrize("mode", ["OBJECT", "SCULPT", "VERTEX_PAINT", "WEIGHT_PAINT", "TEXTURE_PAINT"])
+def test_undo_takes_a_placed_result_back_in_every_mode_whose_steps_hold_the_scene(ext, arrival, result, mode):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.ops.ed.undo_push(message="ready")
+    arrival.add(result)
+    assert bpy.ops.tetraview.place_result() == {"FINISHED"}
+    assert "Ball" in bpy.context.scene.objects
+    bpy.ops.ed.undo()
+    assert "Ball" not in bpy.context.scene.objects
+    bpy.ops.ed.redo()
+    assert "Ball" in bpy.context.scene.objects
+
+
 def test_it_waits_for_a_tool_of_object_mode_and_keeps_a_new_selection(ext, arrival, result):
     arrival.add(result)
     arrival.tool = True
