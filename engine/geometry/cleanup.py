@@ -89,8 +89,8 @@ def remove_specks(
 
 def _volume_shares(verts: npt.NDArray[np.floating], faces: FaceArray) -> npt.NDArray[np.float64]:
     """Signed volume between the origin and each face, [F]."""
-    a, b, c = np.asarray(verts, np.float64)[faces].transpose(1, 0, 2)
-    return (np.cross(a, b) * c).sum(1) / 6
+    (ax, bx, cx), (ay, by, cy), (az, bz, cz) = np.asarray(verts, np.float64).T[:, np.asarray(faces).T]
+    return np.asarray(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)) / 6
 
 
 def _encloses(verts: npt.NDArray[np.floating], faces: FaceArray, point: npt.NDArray[np.floating]) -> bool:
