@@ -1,38 +1,13 @@
-"""Names: the side in a photo's file name, and a name for the object."""
+"""Names for the object."""
 
 import os
 import re
 
-from ..engine.types import VIEW_NAMES
-
-VIEW_WORDS = {
-    "front": ("front", "vorne", "face"),
-    "right": ("right", "rechts"),
-    "back": ("back", "rear", "behind", "hinten"),
-    "left": ("left", "links"),
-}
+from ..engine.photo_names import VIEW_WORDS
 
 ARTICLES = ("a", "an", "the")
 LONGEST_NAME = 48
 """Longest name, characters; Blender cuts names at 63 bytes and needs some of them for ".001"."""
-
-
-def assign_by_name(paths):
-    """Assign photos to sides by the words in their file names.
-
-    Args:
-        paths: Paths of image files.
-
-    Returns:
-        dict view name -> path; a view is left out when no file, or more than one, names it.
-    """
-    found: dict[str, list[str]] = {name: [] for name in VIEW_NAMES}
-    for path in paths:
-        words = re.findall(r"[a-z]+", os.path.splitext(os.path.basename(path))[0].lower())
-        named = [name for name in VIEW_NAMES if any(word in words for word in VIEW_WORDS[name])]
-        if len(named) == 1:
-            found[named[0]].append(path)
-    return {name: hits[0] for name, hits in found.items() if len(hits) == 1}
 
 
 def name_from_photos(photos) -> str:

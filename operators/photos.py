@@ -5,11 +5,11 @@ import os
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
+from ..engine.photo_names import PHOTO_SUFFIXES, sort_by_name
 from ..engine.types import VIEW_NAMES
-from .names import assign_by_name
 from .task import redraw
 
-IMAGE_FILTER = "*.png;*.jpg;*.jpeg;*.webp;*.tif;*.tiff;*.bmp;*.gif;*.avif"
+IMAGE_FILTER = ";".join(f"*{suffix}" for suffix in PHOTO_SUFFIXES)
 VIEW_ITEMS = [(name, name.capitalize(), f"The {name} of the object") for name in VIEW_NAMES]
 
 
@@ -51,14 +51,17 @@ class TETRAVIEW_OT_choose_photos(bpy.types.Operator):
 
     def execute(self, context):
         paths = [os.path.join(self.directory, file.name) for file in self.files if file.name]
-        assigned = assign_by_name(paths)
-        if not assigned:
-            self.report({"ERROR"}, "No file name holds front, right, back or left: rename them, or choose each side by hand.")
+        found = sort_by_name(paths)
+        if not found.photos:
+            nameless = "No file name holds front, right, back or left: rename them, or choose each side by hand."
+            self.report({"ERROR"}, found.problem or nameless)
             return {"CANCELLED"}
-        for name, path in assigned.items():
+        for name, path in found.photos.items():
             setattr(context.scene.tetraview, name, path)
-        left_over = len(paths) - len(assigned)
-        if left_over:
+        left_over = len(paths) - len(found.photos)
+        if found.problem:
+            self.report({"WARNING"}, found.problem)
+        elif left_over:
             self.report({"WARNING"}, f"{left_over} of {len(paths)} photos have no side in their name: choose it by hand.")
         redraw(context)
         return {"FINISHED"}

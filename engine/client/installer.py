@@ -32,8 +32,8 @@ SILENCE_S = 1200.0
 
 IMPORT_NAMES = {
     "cupy-cuda13x": "cupy", "diffusers": "diffusers", "embreex": "embreex", "fast-simplification": "fast_simplification",
-    "numpy": "numpy", "opencv-python-headless": "cv2", "pillow": "PIL", "safetensors": "safetensors", "scipy": "scipy",
-    "torch": "torch", "trimesh": "trimesh", "xatlas": "xatlas",
+    "numpy": "numpy", "opencv-python-headless": "cv2", "pillow": "PIL", "pillow-heif": "pillow_heif",
+    "safetensors": "safetensors", "scipy": "scipy", "torch": "torch", "trimesh": "trimesh", "xatlas": "xatlas",
 }  # fmt: skip
 """Distribution -> module that must import before the environment counts as installed."""
 

@@ -19,7 +19,7 @@ from ..version import __version__
 
 NEEDED = (
     ("numpy", "numpy"), ("torch", "torch"), ("diffusers", "diffusers"), ("transformers", "transformers"),
-    ("safetensors", "safetensors"), ("Pillow", "PIL"),
+    ("safetensors", "safetensors"), ("Pillow", "PIL"), ("pillow-heif", "pillow_heif"),
     ("scipy", "scipy"), ("opencv-python-headless", "cv2"), ("embreex", "embreex"), ("xatlas", "xatlas"),
     ("fast-simplification", "fast_simplification"), ("trimesh", "trimesh"), ("tqdm", "tqdm"),
 )  # fmt: skip

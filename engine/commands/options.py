@@ -12,10 +12,10 @@ from typing import Any
 
 from ..errors import InvalidRequestError
 from ..job.folder import default_home, new_job_folder
+from ..photo_names import sort_by_name
 from ..request_fields import RequestField, listed, plain_type, request_fields
 from ..types import PHASES, VIEW_NAMES, GenerateRequest
 
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".tga", ".ppm")
 ORBIT_FRAMES = 24
 
 
@@ -93,24 +93,24 @@ def build_request(
 
 
 def photos_in_folder(folder: Path) -> dict[str, str]:
-    """The photos named front, right, back and left in a folder, whatever their suffix and case.
+    """The photos in a folder whose names tell a side, such as front.jpg or chair_front.HEIC; see `photo_names.sort_by_name`.
 
     Raises:
-        InvalidRequestError: No such folder, no such photo in it, or a view has two. A view without a photo is left out.
+        InvalidRequestError: No such folder, no such photo in it, a view has two, or one of a kind that cannot be read. A view
+            without a photo is left out.
     """
     if not folder.is_dir():
         raise InvalidRequestError(f"{folder} is not a folder: give one with front, right, back and left photos, or the photos.")
-    photos: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        name = path.stem.lower()
-        if name in VIEW_NAMES and path.suffix.lower() in PHOTO_SUFFIXES:
-            if name in photos:
-                both = f"{Path(photos[name]).name} and {path.name}"
-                raise InvalidRequestError(f"{folder} holds two photos of the {name} view, {both}: remove one.")
-            photos[name] = str(path)
-    if not photos:
-        raise InvalidRequestError(f"{folder} holds no photo named front, right, back or left: name them so.")
-    return photos
+    found = sort_by_name(str(path) for path in sorted(folder.iterdir()) if path.is_file())
+    if found.problem:
+        raise InvalidRequestError(f"{folder} cannot be used as it is. {found.problem}")
+    if not found.photos:
+        count = len(found.unnamed)
+        renamed = f"rename its {count} photo{'s' if count > 1 else ''}" if count else "put photos there"
+        raise InvalidRequestError(
+            f"{folder} holds no photo named front, right, back or left: {renamed}, as in front.jpg or chair_front.jpg."
+        )
+    return found.photos
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..photo_names import OTHER_KINDS, PHOTO_SUFFIXES
 from ..types import VIEW_NAMES
 from .options import (
-    PHOTO_SUFFIXES,
     add_painting_options,
     add_photo_options,
     add_result_options,
@@ -48,6 +48,9 @@ def given_photos(paths: list[str]) -> dict[str, str]:
     Raises:
         InvalidRequestError: The one path is neither a folder with photos nor called like a photo.
     """
-    if len(paths) == 1 and (Path(paths[0]).is_dir() or Path(paths[0]).suffix.lower() not in PHOTO_SUFFIXES):
-        return photos_in_folder(Path(paths[0]))
+    if len(paths) == 1:
+        path = Path(paths[0])
+        is_photo = path.is_file() or path.suffix.lower() in (*PHOTO_SUFFIXES, *OTHER_KINDS)
+        if path.is_dir() or not is_photo:
+            return photos_in_folder(path)
     return dict(zip(VIEW_NAMES, paths, strict=False))

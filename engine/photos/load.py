@@ -1,4 +1,4 @@
-"""Open a photo of any kind Pillow reads and hand it over as upright 8-bit sRGB with alpha, at a workable size."""
+"""Open a photo of any kind Pillow reads, or HEIC, and hand it over as upright 8-bit sRGB with alpha, at a workable size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..errors import PhotoError
+from ..photo_names import kind_sentence
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -33,11 +34,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _DRAWINGS = {"EPS", "WMF"}  # Pillow would start another program to read these
-_OTHER_KINDS = {
-    ".svg": "an SVG drawing", ".heic": "a HEIC photo", ".heif": "a HEIF photo", ".pdf": "a PDF document",
-    ".exr": "an OpenEXR image", ".hdr": "an HDR image", ".mp4": "a video", ".mov": "a video", ".dng": "a raw photo",
-    ".cr2": "a raw photo", ".cr3": "a raw photo", ".nef": "a raw photo", ".arw": "a raw photo", ".blend": "a Blender file",
-}  # fmt: skip
 
 
 def load_photo(path: str | os.PathLike[str]) -> UInt8Array:
@@ -101,6 +97,8 @@ def _read_bytes(file: Path) -> bytes:
 
 def _open(file: Path, data: bytes) -> Image.Image:
     """The image with only its header read."""
+    if data[4:8] == b"ftyp" and data[8:12] != b"avif":
+        _learn_heic(file)
     try:
         return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
@@ -108,12 +106,24 @@ def _open(file: Path, data: bytes) -> Image.Image:
             f"The photo {file.name} is too large: reduce it to at most {MAX_SIDE_PX:,} pixels a side and 150 megapixels."
         ) from error
     except UnidentifiedImageError as error:
-        kind = _OTHER_KINDS.get(file.suffix.lower())
-        if kind is not None:
-            raise PhotoError(f"{file.name} is {kind}, which cannot be read here: export it as PNG or JPEG.") from error
-        raise PhotoError(f"{file.name} is not an image, or it is damaged: choose a PNG, JPEG, WebP or TIFF photo.") from error
+        unknown = f"{file.name} is not an image, or it is damaged: choose a PNG, JPEG, HEIC, WebP or TIFF photo."
+        raise PhotoError(kind_sentence(file.name) or unknown) from error
     except Exception as error:  # a plugin tripped over the header
         raise PhotoError(f"The photo {file.name} is damaged or incomplete: export or copy it again.") from error
+
+
+def _learn_heic(file: Path) -> None:
+    """Teach Pillow to read HEIC, the format of iPhones; the decoder is loaded by the first file that may be one."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        if file.suffix.lower() in (".heic", ".heif"):
+            raise PhotoError(
+                f"{file.name} is a HEIC photo, which this installation of the engine cannot read: press Install Engine again, or "
+                "export the photo as JPEG."
+            ) from error
+        return
+    register_heif_opener()
 
 
 def _check_header(file: Path, image: Image.Image) -> None:

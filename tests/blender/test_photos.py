@@ -12,28 +12,6 @@ from .conftest import PHOTOS
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ["front.png", "right.png", "back.png", "left.png"],
-        ["Van_FRONT_01.jpg", "Van_Left_02.jpg", "van-rear.jpeg", "van right.webp"],
-        ["01 vorne.png", "02 rechts.png", "03 hinten.png", "04 links.png"],
-    ],
-)
-def test_sides_are_told_by_the_words_in_the_names(ext, names):
-    assigned = ext.module("operators.names").assign_by_name([f"/photos/back of house/{name}" for name in names])
-    assert set(assigned) == {"front", "right", "back", "left"}
-    assert len(set(assigned.values())) == 4
-    assert all(any(word in assigned["back"].rpartition("/")[2].lower() for word in ("back", "rear", "hinten")) for _ in [0])
-
-
-def test_a_name_that_tells_nothing_or_two_sides_is_left_out(ext):
-    assign = ext.module("operators.names").assign_by_name
-    assert assign(["a/front.png", "b/front.png", "bright.png", "front_left.png", "IMG_1.jpg", "right.png"]) == {
-        "right": "right.png"
-    }
-
-
-@pytest.mark.parametrize(
     ("names", "expected"),
     [
         (["red_van_front", "red_van_right", "red_van_back", "red_van_left"], "Red Van"),
@@ -56,6 +34,17 @@ def test_choose_photos_says_when_no_name_tells_a_side(ext):
     with pytest.raises(RuntimeError, match="rename them"):
         bpy.ops.tetraview.choose_photos(directory="/x", files=[{"name": "IMG_1.jpg"}])
     assert ext.settings.photos() == {}
+
+
+def test_choose_photos_takes_heic_and_names_what_cannot_be_read(ext):
+    files = [{"name": "chair_front.HEIC"}, {"name": "back.jfif"}, {"name": "left.CR2"}]
+    assert bpy.ops.tetraview.choose_photos(directory="/x", files=files) == {"FINISHED"}
+    assert ext.settings.photos() == {"front": "/x/chair_front.HEIC", "back": "/x/back.jfif"}
+    with pytest.raises(RuntimeError, match=r"left\.CR2 is a raw photo"):
+        bpy.ops.tetraview.choose_photos(directory="/x", files=[{"name": "left.CR2"}])
+    for operator in ("choose_photo", "choose_photos", "replace_view"):
+        shown = getattr(bpy.ops.tetraview, operator).get_rna_type().properties["filter_glob"].default.split(";")
+        assert {"*.heic", "*.jfif", "*.jpg"} <= set(shown)
 
 
 def test_choose_swap_and_clear_one_photo(ext):

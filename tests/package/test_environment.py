@@ -18,7 +18,9 @@ TARGETS = {
     "cuda": ["linux-x64-3.11", "linux-x64-3.13", "windows-x64-3.13"],
     "mps": ["macos-arm64-3.11", "macos-arm64-3.13"],
 }
-ON_EVERY_TARGET = {"torch", "numpy", "pillow", "scipy", "opencv-python-headless", "trimesh", "embreex", "xatlas", "safetensors"}
+ON_EVERY_TARGET = {
+    "torch", "numpy", "pillow", "pillow-heif", "scipy", "opencv-python-headless", "trimesh", "embreex", "xatlas", "safetensors",
+}  # fmt: skip
 
 
 def pretend_target(monkeypatch: pytest.MonkeyPatch, target: str) -> None:

@@ -24,7 +24,7 @@ LAYERS = {
     "": "root", "__main__": "command line",
     "kernels": "kernels",
     "engine": "core",
-    "engine.request_fields": "client", "engine.cameras": "client",
+    "engine.request_fields": "client", "engine.photo_names": "client", "engine.cameras": "client",
     "engine.types": "client", "engine.errors": "client", "engine.version": "client",
     "engine.client": "client", "engine.process.protocol": "client", "engine.process.launch": "client",
     "engine.job.folder": "client", "engine.job.history": "client",

@@ -367,6 +367,33 @@ def test_photos_in_folder_by_name_whatever_case_and_suffix(tmp_path):
         photos_in_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["front.HEIC", "Right.heif", "back.jfif"], {"front": "front.HEIC", "right": "Right.heif", "back": "back.jfif"}),
+        (["chair_front.JPG", "chair_left.JPG"], {"front": "chair_front.JPG", "left": "chair_left.JPG"}),
+        (["IMG_1.HEIC", "IMG_2.HEIC"], "holds no photo named front, right, back or left: rename its 2 photos"),
+        (["front.jpg", "left.cr2"], "left.cr2 is a raw photo, which cannot be read here"),
+        (["notes.txt"], "put photos there"),
+    ],
+)
+def test_photos_in_folder_are_told_as_in_blender(tmp_path, names, expected):
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    if isinstance(expected, dict):
+        assert {name: Path(path).name for name, path in photos_in_folder(tmp_path).items()} == expected
+    else:
+        with pytest.raises(InvalidRequestError, match=expected):
+            photos_in_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["front.HEIC", "front.jfif", "front.pdf"])
+def test_one_photo_of_any_kind_is_the_front(tmp_path, name):
+    assert given_photos([name]) == {"front": name}
+    (tmp_path / "photo").write_bytes(b"")
+    assert given_photos([str(tmp_path / "photo")]) == {"front": str(tmp_path / "photo")}
+
+
 @dataclasses.dataclass(frozen=True)
 class GlossyRequest(GenerateRequest):
     """A request with one more field: nothing else knows of it."""

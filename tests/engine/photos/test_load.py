@@ -52,6 +52,14 @@ def saved(image, kind, **options):
     return stream.getvalue()
 
 
+def heic(image, **options):
+    from pillow_heif import from_pillow
+
+    stream = io.BytesIO()
+    from_pillow(image).save(stream, **{"quality": 90, **options})
+    return stream.getvalue()
+
+
 def written(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
@@ -124,6 +132,9 @@ COLOUR = {
     "palette.bmp": lambda: saved(chart().quantize(8), "BMP"),
     "animated.gif": lambda: animated("GIF"),
     "animated.png": lambda: animated("PNG"),
+    "phone.HEIC": lambda: heic(chart()),
+    # HEIC turns by a box of its own, and repeats it in the EXIF: it is turned once.
+    "turned.heic": lambda: heic(chart().transpose(Image.Transpose.ROTATE_90), exif=exif_of(6).tobytes()),
     "animated.webp": lambda: saved(
         chart(), "WEBP", save_all=True, append_images=[Image.new("RGB", (96, 64))], lossless=True, duration=50
     ),
@@ -168,7 +179,9 @@ BROKEN = {
     "bomb.png": (lambda: png_header_only(2**31 - 1, 2**31 - 1), "too large"),
     "zero_size.png": (lambda: png_header_only(0, 0), "damaged|not an image|too small"),
     "drawing.svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG.*PNG"),
-    "phone.HEIC": (lambda: b"\0\0\0\x18ftypheic" + bytes(200), "HEIC.*PNG"),
+    "phone.HEIC": (lambda: b"\0\0\0\x18ftypheic" + bytes(200), "phone.HEIC.*damaged"),
+    "half.heic": (lambda: half(heic(noise())), "damaged"),
+    "raw.CR2": (lambda: b"no TIFF" + bytes(200), "raw photo.*PNG"),
     "drawing.eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 200 200\n%%EndComments\nshowpage\n", "drawing"),
     "film.mp4": (lambda: b"\0\0\0\x18ftypmp42" + bytes(200), "video"),
 }
@@ -237,7 +250,15 @@ def test_exif_turns_the_photo_upright(tmp_path, orientation, kind):
     assert rgba.shape == (64, 96, 4) and np.abs(corners(rgba) - QUADRANTS).max() <= 14
 
 
-@pytest.mark.parametrize("make", [lambda: saved(with_alpha(), "PNG"), lambda: saved(with_alpha(), "WEBP"), transparent_palette])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: saved(with_alpha(), "PNG"),
+        lambda: saved(with_alpha(), "WEBP"),
+        lambda: heic(with_alpha(), quality=-1),
+        transparent_palette,
+    ],
+)
 def test_transparency_is_kept(tmp_path, make):
     rgba = load_photo(written(tmp_path, "clear.png", make()))
     assert (rgba[:32, 48:, 3] == 0).all() and (rgba[32:, :, 3] == 255).all() and (rgba[:32, :48, 3] == 255).all()
