@@ -8,6 +8,8 @@ from pathlib import Path
 
 import bpy
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from .conftest import PHOTOS
 from .job_files import make_job
@@ -152,3 +154,39 @@ def test_views_that_were_unpacked_beside_the_file_are_found(ext, tmp_path):
     for path in (str(outside), "//../outside/views/left.png"):  # no picture from elsewhere
         obj["tetraview_view_left"].filepath_raw = path
         assert set(provenance.stored_views(obj)) == set(PHOTOS) - {"left"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["/etc/passwd", "../..", "C:\\x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+REQUEST_FIELDS = ("photos", "output_dir", "views_dir", "model", "generator", "prompt", "seed", "steps", "texture_px", "device")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=st.dictionaries(st.sampled_from(REQUEST_FIELDS), JSON), whole=st.booleans())
+def test_any_request_is_read_without_a_path_or_refused_in_a_sentence(ext, fields, whole):
+    provenance, errors = ext.module("operators.provenance"), ext.module("engine.errors")
+    obj = {
+        "tetraview_request": json.dumps({"photos": {"front": "/etc/passwd"}, "output_dir": "/etc"} | fields if whole else fields)
+    }
+    try:
+        request = provenance.stored_request(obj)
+    except errors.InvalidRequestError as error:
+        assert str(error) == provenance.DAMAGED
+        return
+    assert (request.model, request.generator) == (None, None)
+    assert not any(request.photos.values())
+    ext.settings.adopt(request)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entries=JSON | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(("job", "seed", "stamp", "warnings"), JSON))))
+def test_any_list_of_variations_is_read(ext, entries):
+    strip = ext.settings.strip
+    strip.variations = json.dumps(entries)
+    strip.orbit = json.dumps(entries)
+    jobs = ext.module("operators.session").home() / "jobs"
+    assert all(Path(entry["folder"]).is_relative_to(jobs) for entry in strip.variation_list())
+    assert strip.orbit_frames() == []
