@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,8 +211,8 @@ def meshes_made() -> list[Any]:
     return [obj for obj in bpy.data.objects if obj.name != "mine"]
 
 
-def try_tool(tool: Tool, module: Any, events: list[Any]) -> Steps:
-    """Hold a tool while a result arrives, let it go, and have the result placed once.
+def try_tool(tool: Tool, module: Any, events: list[Any], *, paints: bool = False) -> Steps:
+    """Hold a tool while a result arrives, let it go, and have the result placed once; `paints`: the result is the strip's views.
 
     Raises:
         AssertionError: Something changed, or was lost.
@@ -222,7 +222,7 @@ def try_tool(tool: Tool, module: Any, events: list[Any]) -> Steps:
     yield 0.5
     call("ed.undo_push", message="ready")
     # The job starts, and the tool.
-    task = module("operators.generate").GenerateTask()
+    task = module("operators.views").PaintTask() if paints else module("operators.generate").GenerateTask()
 
     def submit(request: Any, name: str, stop_after: str | None) -> Replay:
         task._request = request
@@ -260,6 +260,12 @@ def try_tool(tool: Tool, module: Any, events: list[Any]) -> Steps:
     yield from wait_until(lambda: not modal_operators(), "the tool ends")
     mode = bpy.context.object.mode
     assert mode == before[1], f"mode {before[1]} became {mode}"
+    if paints:
+        yield from wait_until(lambda: not session.is_busy(), "the views arrive")
+        assert not run.failed and task._shown and not meshes_made(), run.outcome
+        yield from undo_and_redo()
+        assert bpy.context.object.mode == mode and not meshes_made()
+        return
     # In Object Mode the mesh is placed by itself, in others when it is asked for.
     if mode == "OBJECT":
         yield from wait_until(lambda: bool(meshes_made()), "the mesh is placed")
@@ -274,12 +280,19 @@ def try_tool(tool: Tool, module: Any, events: list[Any]) -> Steps:
     assert bpy.context.view_layer.objects.active.name == "mine" or mode == "OBJECT"
     assert not session.is_busy() and arrival.is_calm(bpy.context)
     # Undo still works. Where every step holds the scene, one takes the mesh away, and Redo brings it back.
+    undone = yield from undo_and_redo()
+    assert mode in ("EDIT", "SCULPT") or not undone, "undo takes the mesh away"
+    assert len(meshes_made()) == 1, "redo brings the mesh back"
+
+
+def undo_and_redo() -> Generator[float, None, list[Any]]:
+    """Steps that undo and redo once; they return the meshes that were there in between."""
     call("ed.undo")
     yield 0.3
-    assert mode in ("EDIT", "SCULPT") or not meshes_made(), "undo takes the mesh away"
+    between = meshes_made()
     call("ed.redo")
     yield 0.3
-    assert len(meshes_made()) == 1, "redo brings the mesh back"
+    return between
 
 
 def real_job(module: Any, events: list[Any]) -> Steps:
@@ -317,13 +330,14 @@ def script() -> Steps:
     events = [event for event in events if type(event).__name__ in ("Views", "Asset")]
     failed = 0
     for number in range(PASSES):
-        for tool in (tool for tool in TOOLS if ONLY in tool.name):
+        for tool, paints in [(tool, paints) for tool in TOOLS for paints in (False, True) if ONLY in tool.name]:
+            what = f"pass {number + 1}: {tool.name}, while {'views arrive' if paints else 'a mesh arrives'}"
             try:
-                yield from try_tool(tool, module, events)
-                say(f"pass {number + 1}: {tool.name}: held, kept, placed once")
+                yield from try_tool(tool, module, events, paints=paints)
+                say(f"{what}: held, kept, {'shown' if paints else 'placed'} once")
             except Exception as error:
                 failed += 1
-                say(f"pass {number + 1}: {tool.name}: FAILED: {type(error).__name__}: {error}")
+                say(f"{what}: FAILED: {type(error).__name__}: {error}")
                 traceback.print_exc()
                 for kind in ("LEFTMOUSE", "ESC", "RET"):
                     key(kind, "RELEASE" if kind == "LEFTMOUSE" else "PRESS")
