@@ -11,6 +11,7 @@ from . import arrival, session
 from .mesh_builder import build_object, place_object
 from .properties import REQUEST_KEY
 from .provenance import restored_views, runnable_again, stored_request
+from .saved import UNREADABLE
 from .task import TaskOperator
 from .views import StripTask, object_name, photos_stamp, strip_is_usable, unlocked_request
 
@@ -180,10 +181,13 @@ class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
         settings, obj = context.scene.tetraview, context.active_object
         try:
             settings.adopt(stored_request(obj))
+            folder = restored_views(obj)
         except InvalidRequestError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        folder = restored_views(obj)
+        except (TypeError, ValueError, OverflowError):  # a value that no property takes
+            self.report({"ERROR"}, UNREADABLE)
+            return {"CANCELLED"}
         settings.strip.clear()
         if folder:
             settings.strip.show(folder, settings.views_key(), photos_stamp(settings.photos()))

@@ -19,7 +19,7 @@ def _path():
 def _read() -> list[str]:
     try:
         stored = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [entry for entry in stored if isinstance(entry, str)][:LIMIT] if isinstance(stored, list) else []
 

@@ -1,5 +1,6 @@
 """Orbit preview: play a turntable of the selected objects in the viewport, or write it as GIF or MP4."""
 
+import contextlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from ..engine.client import start_child
 from ..engine.errors import CancelledError, EngineError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import Progress
-from . import arrival, session
+from . import arrival, saved, session
 from .task import Task, TaskOperator
 from .turntable import FPS, MARK, build_turntable, remove_turntable, render_frame, turntable_scenes
 
@@ -270,10 +271,11 @@ class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
             bpy.ops.screen.animation_cancel(restore_frame=False)
         others = [scene for scene in bpy.data.scenes if MARK not in scene]
         window.scene = turntable[MARK] if turntable[MARK] in others else others[0]
-        views = json.loads(turntable.get(VIEWS_KEY, "{}"))
+        views = saved.view_looks(turntable.get(VIEWS_KEY))
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D" and str(index) in views:
-                set_view_look(area.spaces.active, views[str(index)])
+                with contextlib.suppress(TypeError):  # a look that this Blender does not have
+                    set_view_look(area.spaces.active, views[str(index)])
         for scene in turntable_scenes():
             remove_turntable(scene)
         return {"FINISHED"}

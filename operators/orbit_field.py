@@ -10,7 +10,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..engine.errors import EngineStoppedError, InvalidRequestError
 from ..engine.types import Orbit
-from . import arrival, pictures, player
+from . import arrival, pictures, player, saved
 from .orbit import write_mp4
 from .views import StripOperator, StripTask, object_name
 
@@ -83,7 +83,7 @@ class HasOrbit:
 
     @classmethod
     def poll(cls, context):
-        return bool(context.scene.tetraview.strip.orbit)
+        return bool(context.scene.tetraview.strip.orbit_frames())
 
 
 class TETRAVIEW_OT_play_orbit(HasOrbit, bpy.types.Operator):
@@ -120,18 +120,18 @@ class TETRAVIEW_OT_save_orbit(HasOrbit, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context):
-        orbit = json.loads(context.scene.tetraview.strip.orbit)
+        orbit = saved.orbit(context.scene.tetraview.strip.orbit)
         path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), f".{self.kind.lower()}")
-        missing = [file for file in (orbit["gif"], orbit["webp"], *orbit["frames"]) if not os.path.isfile(file)]
+        missing = [file for file in (orbit.gif, orbit.webp, *orbit.frames) if not os.path.isfile(file)]
         if missing:
             self.report({"ERROR"}, "The frames are gone from the disk: make the orbit preview again.")
             return {"CANCELLED"}
         try:
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
             if self.kind == "MP4":
-                write_mp4(path, orbit["frames"], frame_px(orbit["frames"][0]), fps=FPS, background=(1.0, 1.0, 1.0))
+                write_mp4(path, orbit.frames, frame_px(orbit.frames[0]), fps=FPS, background=(1.0, 1.0, 1.0))
             else:
-                shutil.copyfile(orbit[self.kind.lower()], path)
+                shutil.copyfile(getattr(orbit, self.kind.lower()), path)
         except OSError as error:
             self.report({"ERROR"}, f"{path} cannot be written ({error.strerror}): choose another place.")
             return {"CANCELLED"}

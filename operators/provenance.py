@@ -9,7 +9,7 @@ import bpy
 from ..engine.errors import InvalidRequestError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import VIEW_NAMES, GenerateRequest
-from . import session
+from . import saved, session
 from .properties import REQUEST_KEY
 
 VIEW_KEY = "tetraview_view_{}"
@@ -17,9 +17,13 @@ VIEW_KEY = "tetraview_view_{}"
 
 
 def stored_request(obj) -> GenerateRequest | None:
-    """The request that made `obj`, or None if it is not one of ours."""
-    text = obj.get(REQUEST_KEY) if obj is not None else None
-    return GenerateRequest.from_json(text) if text else None
+    """The request that made `obj`, or None if it is not one of ours.
+
+    Raises:
+        InvalidRequestError: What is stored there is no request.
+    """
+    stored = obj.get(REQUEST_KEY) if obj is not None else None
+    return None if stored is None else saved.request(stored)
 
 
 def keep_views(obj, paths: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..engine.types import VIEW_NAMES
+from . import saved
 
 
 def _lock(view: str):
@@ -60,11 +61,12 @@ class TETRAVIEW_PG_strip(bpy.types.PropertyGroup):
 
     def orbit_frames(self) -> list[str]:
         """Pictures of the orbit preview of these views, in order."""
-        return json.loads(self.orbit)["frames"] if self.orbit else []
+        orbit = saved.orbit(self.orbit)
+        return list(orbit.frames) if orbit else []
 
     def variation_list(self) -> list[dict]:
         """The variations to choose from, as `add_variation` was given them."""
-        return json.loads(self.variations) if self.variations else []
+        return saved.variations(self.variations)
 
     def add_variation(self, variation: dict) -> None:
         """One more variation is ready: `folder` of its views, the `seed` that made them, their `stamp` and `warnings`."""

@@ -96,7 +96,8 @@ def _draw_orbit(layout, views, context) -> None:
     if status.running and status.kind == "FIELD":
         draw_job(views, context)
         return
-    if not strip.orbit:
+    frames = strip.orbit_frames()
+    if not frames:
         row = views.row()
         row.scale_y = 1.2
         row.enabled = not status.running and status.engine_ready and strip.folder != ""
@@ -106,7 +107,7 @@ def _draw_orbit(layout, views, context) -> None:
     header.label(text="Orbit Preview", icon="ORIENTATION_GIMBAL")
     if body is None:
         return
-    icon = icon_of(status.orbit_frame(strip.orbit_frames()))
+    icon = icon_of(status.orbit_frame(frames))
     if icon:
         body.template_icon(icon_value=icon, scale=ORBIT_SCALE)
     row = body.row(align=True)

@@ -170,6 +170,7 @@ class Run:
             report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
             frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
             images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
+        job.orbit.mkdir(exist_ok=True)  # fails if the job's folder is gone, which is not to be made anew
         write_turntable(images, job.orbit)
         write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)
         write_turntable(images, job.orbit_webp)
