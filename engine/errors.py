@@ -65,8 +65,8 @@ def explained(error: Exception) -> EngineError | None:
     """
     if isinstance(error, EngineError):
         return error
-    said = str(error).lower()
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or any(word in said for word in _NO_MEMORY):
+    number, said = getattr(error, "errno", None), str(error).lower()
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(word in said for word in _NO_MEMORY):
         return EngineError("The computer is out of memory: close other programs, or choose a smaller texture or fewer triangles.")
     if not isinstance(error, OSError) or error.errno is None:
         return None

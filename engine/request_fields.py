@@ -141,7 +141,8 @@ def check_paths(request: Any) -> None:
         for path in paths:
             if path is not None and not is_path(path):
                 name = field.name.replace("_", " ")
-                raise InvalidRequestError(f"The {name} {path[:60]!r} holds a character that no path can have: choose another one.")
+                text = f"The {name} {path[:60]!r} holds a character that no path can have: choose another one."
+                raise InvalidRequestError(text)
 
 
 def check_values(request: Any) -> None:

@@ -10,7 +10,7 @@ from ..engine.errors import InvalidRequestError
 from ..engine.request_fields import check_paths, is_path
 from ..engine.types import GenerateRequest, Orbit
 
-UNREADABLE = "The settings stored on this object cannot be read: it was changed by another program; choose photos or a prompt again."
+UNREADABLE = "The settings stored on this object cannot be read: another program changed it; choose photos or a prompt again."
 
 
 def request(stored: Any) -> GenerateRequest:

@@ -7,7 +7,8 @@ import json
 import bpy
 import pytest
 
-BROKEN = ["", "no JSON", "[" * 100_000, "[]", "{}", '{"frames": 5}', '[{"folder": 5}, null]', '{"photos": {}, "output_dir": "a\\u0000b"}']
+NULL_PATH = '{"photos": {}, "output_dir": "a\\u0000b"}'
+BROKEN = ["", "no JSON", "[" * 100_000, "[]", "{}", '{"frames": 5}', '[{"folder": 5}, null]', NULL_PATH]
 
 
 @pytest.mark.parametrize("text", [*BROKEN[1:], 5, 1e308, [1.0]])

@@ -103,9 +103,10 @@ def test_a_second_interrupt_ends_at_once_without_a_traceback(place):
                 finally:
                     print("ending", flush=True)
                     time.sleep(600)
+        options = {"command": "x", "verbose": False, "debug": False}
         cli.command_module = lambda name: Command
         cli.build_parser = lambda chosen: __import__("argparse").ArgumentParser()
-        cli.argparse.ArgumentParser.parse_args = lambda self, words: cli.argparse.Namespace(command="x", verbose=False, debug=False)
+        cli.argparse.ArgumentParser.parse_args = lambda self, words: cli.argparse.Namespace(**options)
         sys.exit(cli.main([]))"""
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for word in ("ready", "ending"):

@@ -1,4 +1,4 @@
-"""A job's folder that is taken away while it runs, and a disk that is full: one sentence with the place, and nothing half done."""
+"""A job's folder that is taken away while it runs, and a full disk: one sentence with the place, and nothing half done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def lose(request, models, history, phase: str) -> str:
 
 @pytest.mark.parametrize("phase", ["planes", "orbit", "mesh", "texture"])
 @pytest.mark.parametrize("has_result", [False, True], ids=["new", "again"])
-def test_a_folder_deleted_during_the_job_is_told_and_not_made_anew(request_from_views, models, history, phase, has_result, tmp_path):
+def test_a_folder_deleted_during_the_job_is_told_and_not_made_anew(
+    request_from_views, models, history, phase, has_result, tmp_path
+):
     request = request_from_views(orbit_frames=2, orbit_px=64)
     if has_result:
         list(generate(request, models=models, history=history))
