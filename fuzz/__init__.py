@@ -4,4 +4,4 @@ A target has `run(data)`: it hands any bytes to a part of the product that reads
 may be raised there is expected; anything else leaves `run`, and is a finding.
 """
 
-TARGETS = ("photos", "requests", "protocol_lines", "views_folders", "blend_properties")
+TARGETS = ("photos", "requests", "protocol_lines", "views_folders")

@@ -5,13 +5,12 @@ import dataclasses
 import bpy
 from mathutils import Vector
 
-from ..engine.errors import EngineStoppedError, InvalidRequestError
+from ..engine.errors import EngineError, EngineStoppedError
 from ..engine.types import Asset, GenerateRequest, Views
 from . import arrival, session
 from .mesh_builder import build_object, place_object
 from .properties import REQUEST_KEY
 from .provenance import restored_views, runnable_again, stored_request
-from .saved import UNREADABLE
 from .task import TaskOperator
 from .views import StripTask, object_name, photos_stamp, strip_is_usable, unlocked_request
 
@@ -182,11 +181,8 @@ class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
         try:
             settings.adopt(stored_request(obj))
             folder = restored_views(obj)
-        except InvalidRequestError as error:
+        except EngineError as error:
             self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        except (TypeError, ValueError, OverflowError):  # a value that no property takes
-            self.report({"ERROR"}, UNREADABLE)
             return {"CANCELLED"}
         settings.strip.clear()
         if folder:

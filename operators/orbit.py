@@ -16,7 +16,7 @@ from ..engine.client import start_child
 from ..engine.errors import CancelledError, EngineError
 from ..engine.job.folder import new_job_folder
 from ..engine.types import Progress
-from . import arrival, saved, session
+from . import arrival, session
 from .task import Task, TaskOperator
 from .turntable import FPS, MARK, build_turntable, remove_turntable, render_frame, turntable_scenes
 
@@ -193,6 +193,15 @@ def view_look(space) -> list:
     return [space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays]
 
 
+def looks_before(turntable) -> dict:
+    """How each 3-D view looked before the turntable played, by its index; empty if that is not known or damaged."""
+    try:
+        views = json.loads(turntable.get(VIEWS_KEY, "{}"))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return views if isinstance(views, dict) else {}
+
+
 def set_view_look(space, look) -> None:
     """Give a 3-D view the look that `view_look` returned."""
     space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays = look
@@ -271,10 +280,10 @@ class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
             bpy.ops.screen.animation_cancel(restore_frame=False)
         others = [scene for scene in bpy.data.scenes if MARK not in scene]
         window.scene = turntable[MARK] if turntable[MARK] in others else others[0]
-        views = saved.view_looks(turntable.get(VIEWS_KEY))
+        views = looks_before(turntable)
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D" and str(index) in views:
-                with contextlib.suppress(TypeError):  # a look that this Blender does not have
+                with contextlib.suppress(TypeError, ValueError):  # a damaged look: this view stays as it is
                     set_view_look(area.spaces.active, views[str(index)])
         for scene in turntable_scenes():
             remove_turntable(scene)

@@ -3,6 +3,7 @@
 from ..operators.properties import MESH_ROWS, POLY_PRESETS, REQUEST_KEY, VIEW_NAMES
 from .job import draw_job
 from .source import missing_views
+from .text import draw_wrapped
 
 
 def draw_mesh(layout, context) -> None:
@@ -42,7 +43,7 @@ def draw_generate(layout, context) -> None:
     hint.active = False
     if current:
         hint.label(text="From the views above", icon="CHECKMARK")
-    elif settings.strip.folder and something:
+    elif settings.strip.job and something:
         hint.label(text="New settings: makes new views first", icon="INFO")
 
 
@@ -50,7 +51,8 @@ def draw_result(layout, context) -> None:
     """The last job's message, and the object that it made or that is selected."""
     status, active = context.window_manager.tetraview, context.active_object
     if status.note and not status.running and not status.error:
-        layout.label(text=status.note, icon="INFO" if "cancelled" in status.note else "CHECKMARK", translate=False)
+        icon = "INFO" if "cancelled" in status.note else "CHECKMARK"
+        draw_wrapped(layout, status.note, context.region.width - 30, icon=icon)
     if status.ready and not status.running:
         row = layout.row()
         row.scale_y = 1.4

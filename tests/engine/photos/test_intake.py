@@ -182,6 +182,29 @@ def test_warns_of_a_blurred_photo(tmp_path):
     ]
 
 
+def cut_softly(rgba, feather_px, *, premultiplied=False, blurred_px=0.0):
+    """A sharp subject whose alpha is feathered, as cut-out programs do; or one blurred as a whole."""
+    soft = rgba.copy()
+    if blurred_px:
+        soft[..., :3] = cv2.GaussianBlur(soft[..., :3], (0, 0), blurred_px)
+    soft[..., 3] = cv2.GaussianBlur(soft[..., 3], (0, 0), feather_px)
+    if premultiplied:
+        soft[..., :3] = (soft[..., :3] * (soft[..., 3:] / 255.0)).astype(np.uint8)
+    return soft
+
+
+@pytest.mark.parametrize("kind", ["mug", "box", "vase"])
+@pytest.mark.parametrize("premultiplied", [False, True])
+def test_a_soft_or_premultiplied_alpha_is_no_blur(kind, premultiplied):
+    soft = cut_softly(draw(kind, 600), 8, premultiplied=premultiplied)
+    assert not [w for w in check_photo("front", soft, Cutout(soft, "alpha")) if "blurred" in w]
+
+
+def test_a_blurred_photo_with_transparency_is_told():
+    blurred = cut_softly(draw("vase", 600, colour=(230, 225, 220)), 8, blurred_px=8)
+    assert [w for w in check_photo("front", blurred, Cutout(blurred, "alpha")) if "blurred" in w]
+
+
 def test_warns_of_widths_that_cannot_agree():
     views = rig_views()
     views["back"] = rig_views(size=(0.25, 0.35, 0.6))["back"]

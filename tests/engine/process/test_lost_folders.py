@@ -25,7 +25,7 @@ def lose(request, models, history, phase: str) -> str:
 
 @pytest.mark.parametrize("phase", ["planes", "orbit", "mesh", "texture"])
 @pytest.mark.parametrize("has_result", [False, True], ids=["new", "again"])
-def test_a_folder_deleted_during_the_job_is_told_and_not_made_anew(
+def test_a_folder_deleted_during_the_job_is_not_made_anew(
     request_from_views, models, history, phase, has_result, tmp_path
 ):
     request = request_from_views(orbit_frames=2, orbit_px=64)
