@@ -3,6 +3,7 @@
 from ..operators.properties import MESH_ROWS, POLY_PRESETS, REQUEST_KEY, VIEW_NAMES
 from .job import draw_job
 from .source import missing_views
+from .text import draw_wrapped
 
 
 def draw_mesh(layout, context) -> None:
@@ -50,7 +51,10 @@ def draw_result(layout, context) -> None:
     """The last job's message, and the object that it made or that is selected."""
     status, active = context.window_manager.tetraview, context.active_object
     if status.note and not status.running and not status.error:
-        layout.label(text=status.note, icon="INFO" if "cancelled" in status.note else "CHECKMARK", translate=False)
+        note, *warnings = status.note.splitlines()
+        layout.label(text=note, icon="INFO" if "cancelled" in note else "CHECKMARK", translate=False)
+        for warning in warnings:
+            draw_wrapped(layout, warning, context.region.width - 50, icon="ERROR")
     if status.ready and not status.running:
         row = layout.row()
         row.scale_y = 1.4
