@@ -23,7 +23,7 @@ export TETRAVIEW_DATA ?= $(abspath ../shared/data)
 endif
 
 BLENDER_TESTS := $(BLENDERS:%=test-blender-%)
-.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui benchmark benchmark-gpu lock golden clean
+.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui gui-modal benchmark benchmark-gpu lock golden clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:[^=]*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -71,6 +71,11 @@ gui: extension ## screenshots of the panel in a real Blender 5 window -> docs/im
 	@scripts/gui/make_root.sh "$(GUI_ROOT)"
 	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/panel.png
 	@scripts/gui/take_shot.sh "$(GUI_ROOT)" docs/images/strip.png "a red mushroom"
+
+gui-modal: extension ## ten passes: a mesh arrives in a real Blender window while 26 tools are held (root on Debian, 20 minutes)
+	@scripts/gui/make_root.sh "$(GUI_ROOT)"
+	@WINDOW=900x700 LIMIT_S=3000 scripts/gui/in_window.sh "$(GUI_ROOT)" scripts/gui/modal_tools.py /probe/tetraview.zip /probe/photos /probe/report.txt $(or $(PASSES),10)
+	@tail -1 "$(GUI_ROOT)/probe/report.txt" | grep '^passed'
 
 benchmark: setup ## time and memory of the main job, and of its parts
 	$(ENGINE_PYTHON) benchmarks/photo_to_mesh.py --blender $(BLENDER_PYTHON)

@@ -8,6 +8,7 @@ job's folder.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -283,7 +284,8 @@ class GenerateRequest:
         """
         cutting = values_that_change(self, "photos") if self.photos else ""
         painting = values_that_change(self, "painting") if self.painted else ""
-        return json.dumps([dict(self.photos), cutting, painting], sort_keys=True)
+        text = json.dumps([dict(self.photos), cutting, painting], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()  # it goes into .blend files: no path may be read from it
 
     def to_json(self) -> str:
         return json.dumps(request_to_dict(self), indent=2, sort_keys=True)

@@ -20,8 +20,13 @@ def is_calm(context) -> bool:
 
 def in_object_mode(context) -> bool:
     """Whether every window is in Object Mode."""
+    return modes(context) <= {"OBJECT"}
+
+
+def modes(context) -> set[str]:
+    """Modes of the windows' active objects."""
     actives = (window.view_layer.objects.active for window in context.window_manager.windows)
-    return all(active is None or active.mode == "OBJECT" for active in actives)
+    return {active.mode for active in actives if active is not None}
 
 
 def may_place(context) -> bool:
@@ -30,8 +35,12 @@ def may_place(context) -> bool:
 
 
 def push_undo(context, message: str) -> None:
-    """Push an undo step, but only where Blender can: other modes have steps of their own, which hold no scene."""
-    if may_place(context):
+    """Push an undo step, but only where Blender can: while nothing is going on, and not in Edit Mode, whose steps hold no scene.
+
+    In the other modes it must be pushed: after a stroke, Undo and Redo would else lead to a scene without the new object, and
+    Blender 5.2 crashes then.
+    """
+    if is_calm(context) and "EDIT" not in modes(context):
         bpy.ops.ed.undo_push(message=message)
 
 

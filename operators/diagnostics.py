@@ -7,6 +7,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..engine.client import environment
+from ..engine.errors import EngineError
 from ..engine.version import __version__
 from . import session
 from .properties import addon_id
@@ -15,6 +16,10 @@ from .properties import addon_id
 def report_text(context) -> str:
     """A report for support: versions, machine, the last error and logs, without names of folders or users."""
     status = context.window_manager.tetraview
+    try:
+        home, about = session.home(), ""
+    except EngineError as error:
+        home, about = None, f"Data folder: {error}"
     lines = [
         f"Tetraview {__version__} in Blender {bpy.app.version_string}, {platform.platform()}, background {bpy.app.background}",
         f"Online access {bpy.app.online_access}",
@@ -24,7 +29,9 @@ def report_text(context) -> str:
         "--- last lines of the engine's log ---",
         *session.log_tail(),
     ]
-    return environment.anonymise("\n".join(lines), session.home()) + "\n" + environment.report(session.home())
+    photos = [os.path.dirname(path) for scene in bpy.data.scenes for path in scene.tetraview.photos().values()]
+    text = environment.anonymise("\n".join([*lines, about]), home, (os.path.dirname(bpy.data.filepath), *photos))
+    return text if home is None else f"{text}\n{environment.report(home)}"
 
 
 class TETRAVIEW_OT_copy_report(bpy.types.Operator):
@@ -49,7 +56,11 @@ class TETRAVIEW_OT_open_folder(bpy.types.Operator):
     folder: StringProperty(subtype="DIR_PATH", description="Empty: where all results are kept")
 
     def execute(self, context):
-        folder = self.folder or str(session.home())
+        try:
+            folder = self.folder or str(session.home())
+        except EngineError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         if not os.path.isdir(folder):
             self.report({"ERROR"}, f"The folder no longer exists: {folder}.")
             return {"CANCELLED"}

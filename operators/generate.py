@@ -5,7 +5,7 @@ import dataclasses
 import bpy
 from mathutils import Vector
 
-from ..engine.errors import EngineStoppedError, InvalidRequestError
+from ..engine.errors import EngineError, EngineStoppedError
 from ..engine.types import Asset, GenerateRequest, Views
 from . import arrival, session
 from .mesh_builder import build_object, place_object
@@ -181,10 +181,10 @@ class TETRAVIEW_OT_copy_settings(ResultOperator, bpy.types.Operator):
         settings, obj = context.scene.tetraview, context.active_object
         try:
             settings.adopt(stored_request(obj))
-        except InvalidRequestError as error:
+            folder = restored_views(obj)
+        except EngineError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        folder = restored_views(obj)
         settings.strip.clear()
         if folder:
             settings.strip.show(folder, settings.views_key(), photos_stamp(settings.photos()))

@@ -3,6 +3,7 @@
 import json
 import logging
 
+from ..engine.errors import EngineError
 from ..engine.job.folder import write_json
 from . import session
 
@@ -19,7 +20,7 @@ def _path():
 def _read() -> list[str]:
     try:
         stored = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, EngineError):
         return []
     return [entry for entry in stored if isinstance(entry, str)][:LIMIT] if isinstance(stored, list) else []
 
@@ -58,5 +59,5 @@ def forget_shown() -> None:
 def _write(entries: list[str]) -> None:
     try:
         write_json(_path(), entries)
-    except OSError as error:
+    except (OSError, EngineError) as error:
         log.warning("cannot remember the prompt: %s", error)

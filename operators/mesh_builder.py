@@ -8,8 +8,7 @@ import numpy as np
 from mathutils import Vector
 
 from ..engine.types import Asset, GenerateRequest
-from .properties import REQUEST_KEY
-from .provenance import keep_views
+from .provenance import keep_request, keep_views, packed_image
 
 ASSET_ARRAYS = {"verts": (3, np.float32), "faces": (3, np.int32), "uvs": (2, np.float32), "uv_faces": (3, np.int32)}
 
@@ -19,7 +18,7 @@ def build_object(asset: Asset, request: GenerateRequest, name: str, views: Mappi
 
     Args:
         asset: The engine's last event; its files are read here.
-        request: The request that made it; stored on the object so that it can be made again.
+        request: The request that made it; stored on the object, without its paths, so that it can be made again.
         name: Name of the object, its mesh, material and texture.
         views: PNG of each of the four views it was made from; kept in the .blend with the object.
 
@@ -33,7 +32,7 @@ def build_object(asset: Asset, request: GenerateRequest, name: str, views: Mappi
     mesh = build_mesh(name, *read_arrays(asset.mesh))
     mesh.materials.append(build_material(name, asset))
     obj = bpy.data.objects.new(name, mesh)
-    obj[REQUEST_KEY] = request.to_json()
+    keep_request(obj, request)
     obj["tetraview_seed"] = request.seed
     obj["tetraview_engine_version"] = asset.engine_version
     obj["tetraview_weights_sha256"] = json.dumps(dict(asset.weights_sha256), sort_keys=True)
@@ -82,11 +81,8 @@ def build_mesh(name: str, verts, faces, uvs, uv_faces) -> bpy.types.Mesh:
 
 def build_material(name: str, asset: Asset) -> bpy.types.Material:
     """Principled BSDF with the albedo texture, packed into the .blend, and the asset's roughness and metallic."""
-    image = bpy.data.images.load(asset.albedo, check_existing=False)
-    image.name = name
+    image = packed_image(name, asset.albedo)
     image.colorspace_settings.name = "sRGB"
-    image.pack()
-    image.filepath_raw = f"//{bpy.path.clean_name(name)}.png"  # no path of this computer in the .blend
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True  # always on, and deprecated, from 5.0

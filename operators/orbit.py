@@ -1,5 +1,6 @@
 """Orbit preview: play a turntable of the selected objects in the viewport, or write it as GIF or MP4."""
 
+import contextlib
 import json
 import math
 import os
@@ -192,6 +193,15 @@ def view_look(space) -> list:
     return [space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays]
 
 
+def looks_before(turntable) -> dict:
+    """How each 3-D view looked before the turntable played, by its index; empty if that is not known or damaged."""
+    try:
+        views = json.loads(turntable.get(VIEWS_KEY, "{}"))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return views if isinstance(views, dict) else {}
+
+
 def set_view_look(space, look) -> None:
     """Give a 3-D view the look that `view_look` returned."""
     space.region_3d.view_perspective, space.shading.type, space.shading.color_type, space.overlay.show_overlays = look
@@ -270,10 +280,11 @@ class TETRAVIEW_OT_orbit_close(bpy.types.Operator):
             bpy.ops.screen.animation_cancel(restore_frame=False)
         others = [scene for scene in bpy.data.scenes if MARK not in scene]
         window.scene = turntable[MARK] if turntable[MARK] in others else others[0]
-        views = json.loads(turntable.get(VIEWS_KEY, "{}"))
+        views = looks_before(turntable)
         for index, area in enumerate(window.screen.areas):
             if area.type == "VIEW_3D" and str(index) in views:
-                set_view_look(area.spaces.active, views[str(index)])
+                with contextlib.suppress(TypeError, ValueError):  # a damaged look: this view stays as it is
+                    set_view_look(area.spaces.active, views[str(index)])
         for scene in turntable_scenes():
             remove_turntable(scene)
         return {"FINISHED"}

@@ -1,7 +1,6 @@
 """Orbit preview before the mesh is made: one turn around the field that the engine sees in the four views."""
 
 import dataclasses
-import json
 import os
 import shutil
 
@@ -10,7 +9,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..engine.errors import EngineStoppedError, InvalidRequestError
 from ..engine.types import Orbit
-from . import arrival, pictures, player
+from . import arrival, pictures, player, references
 from .orbit import write_mp4
 from .views import StripOperator, StripTask, object_name
 
@@ -58,7 +57,7 @@ class OrbitFieldTask(StripTask):
         strip = self.scene(context).tetraview.strip
         if strip.folder != self._folder:
             return "The views have changed meanwhile: turn the new ones."
-        strip.orbit = json.dumps(dataclasses.asdict(self._orbit))
+        strip.orbit = os.path.basename(self._request.output_dir)
         arrival.push_undo(context, self.title)
         if not bpy.app.background:
             player.play(self._orbit.frames)
@@ -120,18 +119,18 @@ class TETRAVIEW_OT_save_orbit(HasOrbit, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context):
-        orbit = json.loads(context.scene.tetraview.strip.orbit)
+        strip = context.scene.tetraview.strip
+        job, frames = references.marked_job(strip.orbit), strip.orbit_frames()
         path = bpy.path.ensure_ext(bpy.path.abspath(self.filepath), f".{self.kind.lower()}")
-        missing = [file for file in (orbit["gif"], orbit["webp"], *orbit["frames"]) if not os.path.isfile(file)]
-        if missing:
+        if job is None or not frames or not (job.orbit_gif.is_file() and job.orbit_webp.is_file()):
             self.report({"ERROR"}, "The frames are gone from the disk: make the orbit preview again.")
             return {"CANCELLED"}
         try:
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
             if self.kind == "MP4":
-                write_mp4(path, orbit["frames"], frame_px(orbit["frames"][0]), fps=FPS, background=(1.0, 1.0, 1.0))
+                write_mp4(path, frames, frame_px(frames[0]), fps=FPS, background=(1.0, 1.0, 1.0))
             else:
-                shutil.copyfile(orbit[self.kind.lower()], path)
+                shutil.copyfile(job.orbit_gif if self.kind == "GIF" else job.orbit_webp, path)
         except OSError as error:
             self.report({"ERROR"}, f"{path} cannot be written ({error.strerror}): choose another place.")
             return {"CANCELLED"}

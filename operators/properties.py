@@ -9,7 +9,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from ..engine.types import SEED_LIMIT, VIEW_NAMES, GenerateRequest
-from . import session
+from . import references, session
 from .pictures import icon_of
 from .request_properties import adopt_values, choice_items, properties_of, section_properties, values_of
 from .status import TETRAVIEW_PG_status
@@ -50,6 +50,11 @@ def addon_preferences(context):
     return context.preferences.addons[addon_id()].preferences
 
 
+def chosen_generator(context) -> str | None:
+    """Folder of the generator of the artist's choice; None for the extension's own."""
+    return os.environ.get("TETRAVIEW_GENERATOR") or bpy.path.abspath(addon_preferences(context).generator) or None
+
+
 def engine_changed(_owner, _context) -> None:
     """Update callback of settings that decide which engine runs."""
     session.look_again()
@@ -88,12 +93,15 @@ def _photo_property(view: str, where: str):
         name=f"{view.capitalize()} photo",
         description=f"Photo of the object seen from {where}",
         subtype="FILE_PATH",
-        update=lambda settings, _: _photo_chosen(settings, view),
+        get=lambda settings: references.photo_path(getattr(settings, f"{view}_photo")),
+        set=lambda settings, path: _choose_photo(settings, view, path),
     )
 
 
-def _photo_chosen(settings, view: str) -> None:
-    if getattr(settings, view):
+def _choose_photo(settings, view: str, path: str) -> None:
+    path = os.path.abspath(bpy.path.abspath(path)) if path else ""
+    setattr(settings, f"{view}_photo", references.photo_token(path))
+    if path:
         settings.source = "PHOTOS"
 
 
@@ -121,6 +129,10 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
     right: _photo_property("right", "its right side: the camera stands on +X, a quarter turn counter-clockwise from the front")
     back: _photo_property("back", "behind")
     left: _photo_property("left", "its left side: the camera stands on -X")
+    front_photo: StringProperty(options={"HIDDEN"})  # the photos' tokens: the file says no more of them
+    right_photo: StringProperty(options={"HIDDEN"})
+    back_photo: StringProperty(options={"HIDDEN"})
+    left_photo: StringProperty(options={"HIDDEN"})
     object_name: StringProperty(name="Name", description="Name of the new object; empty takes it from the prompt or the photos")
     poly_preset: EnumProperty(
         name="Preset",
@@ -134,7 +146,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
         """Absolute path of each photo that is chosen, keyed by view; none where the source is the prompt."""
         if self.source == "PROMPT":
             return {}
-        return {name: bpy.path.abspath(getattr(self, name)) for name in VIEW_NAMES if getattr(self, name)}
+        return {name: path for name in VIEW_NAMES if (path := getattr(self, name))}
 
     def request(self, context, output_dir: str, views_dir: str | None = None) -> GenerateRequest:
         """These settings as the frozen request that the engine takes; nothing is checked here."""
@@ -144,7 +156,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
             output_dir=output_dir,
             views_dir=views_dir,
             device=preferences.device,
-            generator=os.environ.get("TETRAVIEW_GENERATOR") or bpy.path.abspath(preferences.generator) or None,
+            generator=chosen_generator(context),
             **values_of(self),
         )
 
@@ -164,7 +176,7 @@ class TETRAVIEW_PG_settings(bpy.types.PropertyGroup):
 
         The photos may have been changed on the disk all the same: `views.photos_stamp` tells.
         """
-        return bool(self.strip.folder) and (self.strip.key == self.views_key() or len(self.strip.locked()) == len(VIEW_NAMES))
+        return bool(self.strip.job) and (self.strip.key == self.views_key() or len(self.strip.locked()) == len(VIEW_NAMES))
 
 
 TETRAVIEW_PG_settings.__annotations__ |= properties_of()  # Blender reads the annotations when the class is registered

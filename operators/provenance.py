@@ -3,39 +3,90 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import bpy
 
 from ..engine.errors import InvalidRequestError
-from ..engine.job.folder import new_job_folder
-from ..engine.types import VIEW_NAMES, GenerateRequest
-from . import session
-from .properties import REQUEST_KEY
+from ..engine.job.folder import JobFolder, new_job_folder, write_views
+from ..engine.request_fields import check_values
+from ..engine.types import SEED_LIMIT, VIEW_NAMES, GenerateRequest
+from . import references, session
+from .properties import REQUEST_KEY, chosen_generator
 
 VIEW_KEY = "tetraview_view_{}"
 """Custom property of an object: the packed image of a view it was made from."""
 
 
-def stored_request(obj) -> GenerateRequest | None:
-    """The request that made `obj`, or None if it is not one of ours."""
-    text = obj.get(REQUEST_KEY) if obj is not None else None
-    return GenerateRequest.from_json(text) if text else None
+DAMAGED = "The settings stored on this object are damaged: write a prompt or choose photos in the panel, and generate anew."
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def keep_request(obj, request: GenerateRequest) -> None:
+    """Store the request that made `obj` on it, with names of jobs and tokens of photos in the place of paths."""
+    views = request.views_dir and references.job_name(os.path.dirname(request.views_dir))
+    photos = {name: references.photo_token(path) for name, path in request.photos.items()}
+    job = references.job_name(request.output_dir)
+    nameless = dataclasses.replace(request, photos=photos, output_dir=job, views_dir=views, model=None, generator=None)
+    obj[REQUEST_KEY] = nameless.to_json()
+
+
+def stored_request(obj) -> GenerateRequest:
+    """The request that made `obj`, with the photos that were chosen on this computer; "" for the others.
+
+    Its `output_dir` and `views_dir` are names of jobs, see `references`; no path that the file holds is in it.
+
+    Raises:
+        InvalidRequestError: There is none, or it is damaged.
+    """
+    try:
+        request = GenerateRequest.from_json(obj[REQUEST_KEY])
+        check_values(request)
+        if not 0 <= request.seed <= SEED_LIMIT:
+            raise ValueError(f"seed {request.seed}")
+        (request.prompt + request.negative_prompt).encode()  # no halves of letters, which Blender cannot hold
+    except (ValueError, TypeError, KeyError, InvalidRequestError) as error:
+        raise InvalidRequestError(DAMAGED) from error
+    photos = {name: references.photo_path(token) for name, token in request.photos.items() if name in VIEW_NAMES}
+    return dataclasses.replace(request, photos=photos, model=None, generator=None)
 
 
 def keep_views(obj, paths: Mapping[str, str]) -> None:
     """Pack the four PNGs as they are into images that belong to `obj`."""
     for name, path in paths.items():
-        image = bpy.data.images.load(path, check_existing=False)
-        image.name = f"{obj.name} {name}"
-        image.pack()  # the file's own bytes
-        image.filepath_raw = f"//{bpy.path.clean_name(image.name)}.png"  # no path of this computer in the .blend
-        obj[VIEW_KEY.format(name)] = image
+        obj[VIEW_KEY.format(name)] = packed_image(f"{obj.name} {name}", path)
+
+
+def packed_image(name: str, path: str) -> bpy.types.Image:
+    """An image of a PNG's own bytes, packed. A loaded image would keep its path when it is packed."""
+    image = bpy.data.images.new(name, 1, 1, alpha=True)
+    with open(path, "rb") as file:
+        data = file.read()
+    image.pack(data=data, data_len=len(data))
+    image.source = "FILE"
+    image.filepath_raw = f"//{bpy.path.clean_name(image.name)}.png"
+    return image
 
 
 def stored_views(obj) -> dict[str, bytes]:
-    """PNG of each view that `obj` keeps, keyed by view."""
+    """PNG of each view that `obj` keeps, packed or unpacked beside the file, keyed by view."""
     images = {name: obj.get(VIEW_KEY.format(name)) for name in VIEW_NAMES}
-    return {name: bytes(image.packed_file.data) for name, image in images.items() if image is not None and image.packed_file}
+    pictures = {name: _png_of(image) for name, image in images.items() if isinstance(image, bpy.types.Image)}
+    return {name: data for name, data in pictures.items() if data}
+
+
+def _png_of(image) -> bytes:
+    """The bytes of an image's PNG; b"" if it has none that may be read: an unpacked one must lie in the .blend's own folder."""
+    if image.packed_file:
+        return bytes(image.packed_file.data)
+    if not bpy.data.filepath or not image.filepath.startswith("//"):
+        return b""
+    folder = Path(bpy.data.filepath).resolve().parent
+    path = Path(bpy.path.abspath(image.filepath)).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        return b""
+    data = path.read_bytes()
+    return data if data.startswith(PNG_SIGNATURE) else b""
 
 
 def restored_views(obj) -> str:
@@ -45,38 +96,32 @@ def restored_views(obj) -> str:
         Path, or "" if the views are neither on the object nor on the disk.
     """
     request, stored = stored_request(obj), stored_views(obj)
-    candidates = [os.path.join(request.output_dir, "views"), request.views_dir or ""]
-    for folder in candidates:
-        files = _read_views(folder)
-        if len(files) == len(VIEW_NAMES) and stored in (files, {}):
-            return folder
+    for name in (request.output_dir, request.views_dir):
+        job = references.marked_job(name)
+        files = {} if job is None else _read_views(job)
+        if job is not None and len(files) == len(VIEW_NAMES) and stored in (files, {}):
+            return str(job.views)
     if len(stored) < len(VIEW_NAMES):
         return ""
-    folder = new_job_folder(session.home(), f"{obj.name} views") / "views"
-    folder.mkdir()
-    for name, data in stored.items():
-        (folder / f"{name}.png").write_bytes(data)
-    return str(folder)
+    job = JobFolder(new_job_folder(session.home(), f"{obj.name} views"))
+    write_views(job, stored)
+    return str(job.views)
 
 
-def _read_views(folder: str) -> dict[str, bytes]:
-    files = {}
-    for name in VIEW_NAMES:
-        try:
-            with open(os.path.join(folder, f"{name}.png"), "rb") as file:
-                files[name] = file.read()
-        except OSError:
-            return {}
-    return files
+def _read_views(job: JobFolder) -> dict[str, bytes]:
+    try:
+        return {name: job.view(name).read_bytes() for name in VIEW_NAMES}
+    except OSError:
+        return {}
 
 
 def runnable_again(obj) -> GenerateRequest:
-    """The request that makes `obj` again from the same views; it has no folder yet.
+    """The request that makes `obj` again from the same views, with this computer's own models; it has no folder yet.
 
     Raises:
-        InvalidRequestError: Its views are gone, and the photos too.
+        InvalidRequestError: It is damaged, or its views are gone, and the photos too.
     """
-    request = stored_request(obj)
+    request = dataclasses.replace(stored_request(obj), output_dir="", generator=chosen_generator(bpy.context))
     folder = restored_views(obj)
     if folder:
         return dataclasses.replace(request, views_dir=folder, repaint=(), flip=(), replace=())

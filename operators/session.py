@@ -3,6 +3,7 @@
 `close()` leaves nothing behind; `unregister` calls it.
 """
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -11,9 +12,13 @@ import bpy
 
 from ..engine.client import EngineProcess, find_engine_python
 from ..engine.errors import EngineError
+from ..engine.job.folder import write_text
 
 STATUS_LIFETIME_S = 2.0
 """Seconds for which `engine_problem` trusts its last look at the disk: panels ask at every redraw."""
+
+NOTE_NAME = "last-job.txt"
+"""File of the data folder with a sentence about the job that the end of the last session stopped."""
 
 
 class _State:
@@ -40,13 +45,24 @@ def home() -> Path:
     """The folder for the engine's environment, jobs and history: never the package's own.
 
     `TETRAVIEW_HOME`, else the folder set in the preferences, else the extension's folder in the user's configuration.
+
+    Raises:
+        EngineError: It cannot be made, or it is relative to a .blend that was never saved.
     """
     chosen = os.environ.get("TETRAVIEW_HOME") or getattr(_preferences(), "home", "")
-    if chosen:
-        path = Path(bpy.path.abspath(chosen))
+    try:
+        if not chosen:
+            return Path(bpy.utils.extension_path_user(__package__.rpartition(".")[0], create=True))
+        if chosen.startswith("//") and not bpy.data.filepath:
+            text = f"The data folder {chosen} lies beside a .blend that was never saved: save it, or choose another data folder."
+            raise EngineError(text, fix="preferences")
+        path = Path(bpy.path.abspath(chosen)).expanduser().absolute()  # the engine's working folder is another one
         path.mkdir(parents=True, exist_ok=True)
-        return path
-    return Path(bpy.utils.extension_path_user(__package__.rpartition(".")[0], create=True))
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        text = f"The data folder {chosen} cannot be used ({reason}): plug in its drive, or choose another in the preferences."
+        raise EngineError(text, fix="preferences") from error
+    return path
 
 
 def engine_python() -> str:
@@ -122,10 +138,22 @@ def set_run(run) -> None:
     _state.run = run
 
 
+def last_note() -> str:
+    """What the last session left to say about its job, once; "" if there is nothing."""
+    with contextlib.suppress(OSError, ValueError, EngineError):
+        path = home() / NOTE_NAME
+        note = path.read_text(encoding="utf-8")
+        path.unlink()
+        return note
+    return ""
+
+
 def close() -> None:
-    """Abandon the running job and end the engine process."""
+    """Abandon the running job, with a note for the next session, and end the engine process."""
     run, _state.run = _state.run, None
     if run is not None:
-        run.abandon()
+        note = run.abandon("Blender was closed, or the extension switched off")
+        with contextlib.suppress(OSError, EngineError):  # no data folder, no note
+            write_text(home() / NOTE_NAME, note)
     stop_engine()
     look_again()

@@ -7,6 +7,13 @@ from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
 from . import arrival, history, player, session
 
+_texts: dict[str, str] = {}
+
+
+def _text(name: str):
+    """A text that is kept in memory only: Blender would save it with the .blend, and it may name folders."""
+    return StringProperty(get=lambda _: _texts.get(name, ""), set=lambda _, text: _texts.update({name: text}))
+
 
 class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
     """State of a job and of the engine."""
@@ -15,18 +22,18 @@ class TETRAVIEW_PG_status(bpy.types.PropertyGroup):
     cancelling: BoolProperty()
     kind: StringProperty()
     phase: StringProperty()
-    message: StringProperty()
+    message: _text("message")
     fraction: FloatProperty(min=0.0, max=1.0)
     eta_s: FloatProperty(default=-1.0)
-    error: StringProperty()
-    error_fix: StringProperty()
-    report: StringProperty()
-    note: StringProperty()
+    error: _text("error")
+    error_fix: _text("error_fix")
+    report: _text("report")
+    note: _text("note")
     result_uid: IntProperty()  # session uid: names change
     result_object: StringProperty(get=lambda self: self.result_name())
     ready: StringProperty(get=lambda self: ", ".join(result.name for result in session.ready_results))
-    result_folder: StringProperty()
-    painting: StringProperty()  # JSON: view -> picture of it so far
+    result_folder: _text("result_folder")
+    painting: _text("painting")  # JSON: view -> picture of it so far
     painting_step: IntProperty()
     painting_steps: IntProperty()
     orbit_playing: BoolProperty(get=lambda self: player.is_playing())

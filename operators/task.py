@@ -23,6 +23,8 @@ class Task:
 
     kind = ""
     title = ""
+    folder = ""
+    """Where the job's files lie; "" if it has no folder."""
     needs_calm = False
     """Whether polling the job itself works on the scene, and so waits while the artist's own tool runs."""
 
@@ -111,11 +113,13 @@ class TaskRun:
         self._job.cancel()
         redraw(context)
 
-    def abandon(self) -> None:
-        """Stop without another tick."""
+    def abandon(self, because: str) -> str:
+        """Stop without another tick; returns a sentence that says why, and where the job's files are."""
         if session.current_run() is self:
             session.set_run(None)
         self._job.cancel()
+        where = f"; what was done so far is in {self.task.folder}" if self.task.folder else ""
+        return f"{self.task.title}: cancelled, because {because}{where}."
 
     def _take(self, context, event) -> None:
         if isinstance(event, Progress):

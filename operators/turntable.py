@@ -113,8 +113,11 @@ def render_frame(scene: bpy.types.Scene, frame: int, filepath: str) -> None:
     scene.frame_set(frame)
     scene.render.image_settings.file_format = "PNG"
     scene.render.filepath = filepath
-    with bpy.context.temp_override(scene=scene):  # render(scene=...) would take the frame of the scene that is shown
-        bpy.ops.render.render(write_still=True)
+    try:
+        with bpy.context.temp_override(scene=scene):  # render(scene=...) would take the frame of the scene that is shown
+            bpy.ops.render.render(write_still=True)
+    finally:
+        scene.render.filepath = ""  # the file may be saved before the turntable is removed
 
 
 def set_engine(scene: bpy.types.Scene, engine: str) -> None:

@@ -106,10 +106,11 @@ class VariationsTask(StripTask):
             StripTask.handle(self, context, event)
 
     def keep_views(self, context, event):
-        folder, seed = os.path.dirname(event.paths[VIEW_NAMES[0]]), self._seeds[self._made]
+        job = os.path.basename(os.path.dirname(os.path.dirname(event.paths[VIEW_NAMES[0]])))
+        seed = self._seeds[self._made]
         self._made += 1  # the queue may be ahead: events wait for the artist
         self.scene(context).tetraview.strip.add_variation(
-            {"folder": folder, "seed": seed, "stamp": self._stamp, "warnings": list(event.warnings)}
+            {"job": job, "seed": seed, "stamp": self._stamp, "warnings": list(event.warnings)}
         )
         self._shown = True
         arrival.push_undo(context, self.title)

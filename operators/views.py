@@ -83,6 +83,7 @@ class StripTask(Task):
         """Give the request a folder of its own, and start it."""
         request.check()
         self._request = dataclasses.replace(request, output_dir=str(new_job_folder(session.home(), label)))
+        self.folder = self._request.output_dir
         job = session.engine().submit(self._request, stop_after=stop_after)
         if request.painted:
             history.remember(request.prompt)

@@ -43,7 +43,7 @@ def draw_generate(layout, context) -> None:
     hint.active = False
     if current:
         hint.label(text="From the views above", icon="CHECKMARK")
-    elif settings.strip.folder and something:
+    elif settings.strip.job and something:
         hint.label(text="New settings: makes new views first", icon="INFO")
 
 
@@ -52,9 +52,9 @@ def draw_result(layout, context) -> None:
     status, active = context.window_manager.tetraview, context.active_object
     if status.note and not status.running and not status.error:
         note, *warnings = status.note.splitlines()
-        layout.label(text=note, icon="INFO" if "cancelled" in note else "CHECKMARK", translate=False)
+        draw_wrapped(layout, note, context.region.width - 30, icon="INFO" if "cancelled" in note else "CHECKMARK")
         for warning in warnings:
-            draw_wrapped(layout, warning, context.region.width - 50, icon="ERROR")
+            draw_wrapped(layout, warning, context.region.width - 30, icon="ERROR")
     if status.ready and not status.running:
         row = layout.row()
         row.scale_y = 1.4

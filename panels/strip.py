@@ -21,7 +21,7 @@ def draw_strip(layout, context) -> None:
     if settings.strip.variations:
         _draw_variations(layout, settings, status)
     painting = status.painted_so_far()
-    if not settings.strip.folder and not painting:
+    if not settings.strip.job and not painting:
         return
     header, body = layout.panel("TETRAVIEW_strip")
     header.label(text="Views", icon="IMAGE_REFERENCE")
@@ -47,7 +47,7 @@ def _draw_paint(layout, settings, status) -> None:
     if painted:
         row = column.row(align=True)
         again = row.row(align=True)
-        again.enabled = settings.strip.folder != ""
+        again.enabled = settings.strip.job != ""
         again.operator("tetraview.reroll_views", icon="FILE_REFRESH")
         row.operator("tetraview.variations", icon="MESH_GRID")
 
@@ -58,7 +58,7 @@ def _draw_tile(box, strip, status, name, so_far) -> None:
     row = column.row(align=True)
     row.label(text=name.capitalize())
     lock = row.row()
-    lock.enabled = strip.folder != ""
+    lock.enabled = strip.job != ""
     lock.prop(strip, f"lock_{name}", text="", icon="LOCKED" if locked else "UNLOCKED", emboss=False)
     icon = icon_of(so_far or strip.path(name))
     if icon:
@@ -66,9 +66,9 @@ def _draw_tile(box, strip, status, name, so_far) -> None:
     else:
         empty = column.column()
         empty.scale_y = TILE_SCALE
-        empty.label(text="Gone" if strip.folder else "", icon="ERROR" if strip.folder else "BRUSH_DATA")
+        empty.label(text="Gone" if strip.job else "", icon="ERROR" if strip.job else "BRUSH_DATA")
     row = column.grid_flow(row_major=True, columns=3, even_columns=True, align=True)
-    row.enabled = strip.folder != "" and not locked and not status.running
+    row.enabled = strip.job != "" and not locked and not status.running
     row.operator("tetraview.reroll_view", text="", icon="FILE_REFRESH").view = name
     row.operator("tetraview.replace_view", text="", icon="IMAGE_DATA").view = name
     row.operator("tetraview.flip_view", text="", icon="MOD_MIRROR").view = name
@@ -99,7 +99,7 @@ def _draw_orbit(layout, views, context) -> None:
     if not strip.orbit:
         row = views.row()
         row.scale_y = 1.2
-        row.enabled = not status.running and status.engine_ready and strip.folder != ""
+        row.enabled = not status.running and status.engine_ready and strip.job != ""
         row.operator("tetraview.orbit_views", icon="ORIENTATION_GIMBAL")
         return
     header, body = layout.panel("TETRAVIEW_orbit")

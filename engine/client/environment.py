@@ -6,6 +6,7 @@ import, writes the marker last and moves the folder there. Standard library only
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import json
@@ -15,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,13 @@ UNPACKED_RATIO = 4.5
 
 FOLDERS = ("environment", "environment.partial", "environment.old", "pip-cache")
 """Everything that the installer makes in the data folder, beside its log."""
+
+PACKAGE = Path(__file__).absolute().parent.parent.parent
+
+_START = r"(?:[A-Za-z]:\\{0,2}[\\/]|\\\\|/)"  # of a whole path: a drive, a share, or the root
+_QUOTED_FOLDER = re.compile(rf"(?<=([\"\'`])){_START}[^\"\'`\n]*[\\/](?=[^\"\'`\n]*\1)")
+_FOLDER = re.compile(rf"(?<![\w~>.:/\\-]){_START}(?:[^\s\"\'`<>|:*?\\/]+(?: [^\s\"\'`<>|:*?\\/]+)*[\\/]+)+")
+"""A folder in a text, in quotation marks or not, with the slash behind it."""
 
 _TARGET = re.compile(r"^# target (\S+) (\d+) (\d+)$", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+==[^ ;\\]+)(?: ; (.*?))? \\\n(?: +--hash=.*\n?)+", re.MULTILINE)
@@ -275,14 +283,43 @@ def report(home: Path, *, log_lines: int = 200) -> str:
     return anonymise("\n".join([*facts, *lines]), home)
 
 
-def anonymise(text: str, home: Path) -> str:
-    """`text` without the names of this machine's folders and user, and without passwords in addresses."""
-    for path, name in ((str(home), "<data folder>"), (str(Path.home()), "~"), (sys.prefix, "<python>")):
-        if len(path) > 1:
-            text = text.replace(path, name).replace(path.replace(os.sep, "/"), name)
+def anonymise(text: str, home: Path | None, folders: Iterable[str] = ()) -> str:
+    """`text` without this machine's folders, the user's names, and passwords in addresses; the user's home becomes `~`.
+
+    Args:
+        text: A text with anything in it.
+        home: The add-on's data folder; None if there is none.
+        folders: Other folders that it may name, with blanks in their names or not.
+    """
+    named = {str(PACKAGE): "<tetraview>", sys.prefix: "<python>", str(Path.home()): "~", **dict.fromkeys(folders, "<folder>")}
+    if home is not None:
+        named[str(home)] = "<data folder>"
+    known = {variant: name for path, name in named.items() for variant in _spellings(path)}
+    for path in sorted(known, key=len, reverse=True):  # the inner folders first
+        name = known[path]
+        text = re.sub(rf"{re.escape(path)}(?![\w-])", lambda _, name=name: name, text, flags=re.IGNORECASE)  # type: ignore[misc]
     text = re.sub(r"://[^/\s@]+@", "://<secret>@", text)
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no name for this user id
-        return text
-    return re.sub(rf"(?<![\w-]){re.escape(user)}(?![\w-])", "<user>", text) if len(user) > 1 else text
+    text = _QUOTED_FOLDER.sub("<folder>/", text)
+    text = _FOLDER.sub("<folder>/", text)
+    for user in _user_names():
+        text = re.sub(rf"(?<![^\W\d_]){re.escape(user)}(?![^\W\d_])", "<user>", text, flags=re.IGNORECASE)
+    return text
+
+
+def _spellings(path: str) -> set[str]:
+    """A path as texts may have it: through links or not, with other slashes, and as JSON or a traceback writes backslashes."""
+    found = {path, os.path.realpath(path)} if len(path) > 1 else set()
+    found |= {other.replace(os.sep, "/") for other in found}
+    return {spelling for other in found for spelling in (other, other.replace("\\", "\\\\")) if len(spelling) > 1}
+
+
+def _user_names() -> set[str]:
+    """Names of the user of this computer: of the login, of the home folder, and in full."""
+    names = {Path.home().name}
+    with contextlib.suppress(KeyError, OSError, ImportError):  # no name for this user id
+        names.add(getpass.getuser())
+    with contextlib.suppress(KeyError, OSError, ImportError, AttributeError):  # Windows has no such list
+        import pwd
+
+        names.add(pwd.getpwuid(os.getuid()).pw_gecos.split(",")[0])
+    return {name for name in names if len(name) > 1}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import queue
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CancelledError, EngineError, EngineStoppedError
 from ..types import Event
@@ -24,8 +25,11 @@ class Job:
     it polls.
     """
 
-    def __init__(self, job_id: str, process: EngineProcess) -> None:
+    def __init__(self, job_id: str, process: EngineProcess, command: Mapping[str, Any]) -> None:
         self.job_id = job_id
+        self.command = command
+        self.child: subprocess.Popen[bytes] | None = None  # the one it was sent to
+        self._may_be_sent_again = False
         self._process = process
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._ended = threading.Event()
@@ -107,6 +111,20 @@ class Job:
             self._process.ask_cancel(self)
 
     # Called by the process, from its reader or watch thread.
+
+    def sent_to(self, child: subprocess.Popen[bytes], *, warm: bool) -> None:
+        """Note the child that it is sent to; one that was warm may have died before it heard, so it can be sent once more."""
+        self._may_be_sent_again = warm and self.child is None
+        self.child = child
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether another child may take it over: it was sent once, and nothing was heard of it."""
+        return self._may_be_sent_again and not self._cancel_asked
+
+    def heard(self) -> None:
+        """Note that the child knows of it."""
+        self._may_be_sent_again = False
 
     def receive(self, event: Event) -> None:
         """Queue an event."""

@@ -96,11 +96,12 @@ class EngineProcess:
         Raises:
             EngineMissingError: Its Python cannot be started.
         """
+        reader = self._reader
+        if reader is not None and not self.alive:
+            reader.join(self._grace_s)  # it ends the jobs of the child that died; it needs the lock for that
         with self._lock:
             if self.alive:
                 return
-            if self._reader is not None:
-                self._reader.join(self._grace_s)  # it ends the jobs of the child that died
             self._log_path = _new_log(self.home)
             with open(self._log_path, "ab") as log:
                 child = start_child(self.python, self.home, ["--home", str(self.home)], stdin=subprocess.PIPE, stderr=log)
@@ -121,13 +122,21 @@ class EngineProcess:
             EngineMissingError: The engine's Python cannot be started.
         """
         request.check()
-        self.start()
-        job = Job(uuid.uuid4().hex, self)
-        with self._lock:
-            self._jobs[job.job_id] = job
-        fields = protocol.request_to_dict(request)
-        self._send({"command": "generate", "job_id": job.job_id, "request": fields, "stop_after": stop_after})
+        job_id, fields = uuid.uuid4().hex, protocol.request_to_dict(request)
+        command = {"command": "generate", "job_id": job_id, "request": fields, "stop_after": stop_after}
+        job = Job(job_id, self, command)
+        self._hand_over(job)
         return job
+
+    def _hand_over(self, job: Job) -> None:
+        """Send a job to the child, which is started first if it does not run."""
+        self.start()
+        with self._lock:
+            child = self._child
+            assert child is not None
+            job.sent_to(child, warm=self.hello is not None)
+            self._jobs[job.job_id] = job
+        self._write(child, job.command)
 
     def close(self) -> None:
         """Stop the child: asked first, killed after the grace period. Jobs that still run end as cancelled."""
@@ -154,17 +163,25 @@ class EngineProcess:
     # Called by jobs.
 
     def check_alive(self, job: Job) -> None:
-        """End `job` if the child has been silent for too long, or if its reader ended just before the job was sent."""
+        """End `job` if the child has been silent for too long, or if it died; if it died before it heard of the job, send it to
+        a new child, once.
+        """
         with self._lock:
             child, reader = self._child, self._reader
             if child is None or reader is None or job.ended:
                 return
-            if not reader.is_alive():
+            lost = job.child is not child or not reader.is_alive()
+            if lost and not job.may_be_sent_again:
                 job.finish(self._stopped("The engine stopped before the job was done", child.poll()))
                 return
             limit = self._start_limit_s if self.hello is None else self._silence_limit_s
             silent_s = self._silence.after_poll(self._lines_heard)
-        if silent_s > limit:
+        if lost:
+            try:
+                self._hand_over(job)
+            except EngineError as error:
+                job.finish(error)
+        elif silent_s > limit:
             child.kill()
             job.finish(self._stopped(f"The engine has not answered for {limit:g} seconds and was stopped", None))
 
@@ -184,10 +201,6 @@ class EngineProcess:
         watch.start()
 
     # The child's words.
-
-    def _send(self, command: Mapping[str, Any]) -> None:
-        if self._child is not None:
-            self._write(self._child, command)
 
     def _write(self, child: subprocess.Popen[bytes], command: Mapping[str, Any]) -> None:
         """Send a line. A broken pipe is not reported here: the reader meets end-of-file and ends the jobs."""
@@ -212,7 +225,13 @@ class EngineProcess:
         except subprocess.TimeoutExpired:  # closed its output, yet lives
             child.kill()
             exit_code = None
-        self._end_all(self._stopped("The engine stopped before the job was done", exit_code))
+        with self._lock:  # a job that it has not heard of is sent to the next child
+            ended = [job for job in self._jobs.values() if job.child is child and not job.may_be_sent_again]
+            for job in ended:
+                del self._jobs[job.job_id]
+        stopped = self._stopped("The engine stopped before the job was done", exit_code)
+        for job in ended:
+            job.finish(stopped)
 
     def _receive(self, message: Mapping[str, Any], child: subprocess.Popen[bytes]) -> None:
         kind = message["message"]
@@ -227,6 +246,7 @@ class EngineProcess:
             self.hello = message
         elif message.get("job_id") in self._jobs:
             job = self._jobs[message["job_id"]]
+            job.heard()
             if kind == "event":
                 job.receive(event_from_dict(message["event"]))
             elif kind in ("done", "cancelled", "error"):

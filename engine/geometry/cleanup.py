@@ -31,8 +31,11 @@ def is_watertight(faces: FaceArray) -> bool:
         return True
     starts, ends = directed_edges(faces)
     n_verts = int(faces.max()) + 1
-    there, back = np.sort(starts * n_verts + ends), np.sort(ends * n_verts + starts)
-    return bool((starts != ends).all() and np.array_equal(there, back) and (np.diff(there) > 0).all())
+    # Twice the number of each edge, plus 1 for one of the two directions: sorted, they come in pairs.
+    sides = np.sort(2 * (np.minimum(starts, ends) * n_verts + np.maximum(starts, ends)) + (starts < ends))
+    there, back = sides[0::2], sides[1::2]
+    paired = len(there) == len(back) and (there % 2 == 0).all() and (back == there + 1).all() and (np.diff(there) > 0).all()
+    return bool(paired and (starts != ends).all())
 
 
 def directed_edges(faces: FaceArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -60,7 +63,7 @@ def face_components(faces: FaceArray) -> npt.NDArray[np.int64]:
 
 
 def remove_specks(
-    verts: FloatArray, faces: FaceArray, min_volume_share: float = 0.01
+    verts: FloatArray, faces: FaceArray, min_volume_share: float = 0.01, min_extent_share: float = np.inf
 ) -> tuple[FloatArray, npt.NDArray[np.int32]]:
     """Drop specks, cavities, and what lies within cavities.
 
@@ -69,6 +72,7 @@ def remove_specks(
         faces: int [F, 3], a closed mesh facing outwards.
         min_volume_share: Connected parts with a smaller share of the sum of all parts' absolute volumes are specks. The largest
             part always stays.
+        min_extent_share: But a part whose largest extent is at least this share of the mesh's is none, as a viewer would miss it.
 
     Returns:
         verts, faces: float32 [V', 3] and int32 [F', 3]; every vertex is used.
@@ -76,9 +80,15 @@ def remove_specks(
     if len(faces) == 0:
         return verts[:0], np.zeros((0, 3), np.int32)
     part_of_face = face_components(faces)
+    if part_of_face.max() == 0:
+        return drop_unused_verts(verts, faces)
     volumes = np.bincount(part_of_face, _volume_shares(verts, faces))
+    order = np.argsort(part_of_face, kind="stable")
+    corners, first = verts[faces[order]].reshape(-1, 3), 3 * np.searchsorted(part_of_face[order], np.arange(len(volumes)))
+    extents = (np.maximum.reduceat(corners, first) - np.minimum.reduceat(corners, first)).max(1)
     # A part that faces inwards bounds a hole within another part and is invisible.
     keep = volumes >= min_volume_share * np.abs(volumes).sum()
+    keep |= (volumes > 0) & (extents >= min_extent_share * np.ptp(corners, axis=0).max())
     keep[np.argmax(volumes)] = True
     cavities = (volumes < 0).nonzero()[0]
     for part in keep.nonzero()[0]:
@@ -89,8 +99,8 @@ def remove_specks(
 
 def _volume_shares(verts: npt.NDArray[np.floating], faces: FaceArray) -> npt.NDArray[np.float64]:
     """Signed volume between the origin and each face, [F]."""
-    a, b, c = np.asarray(verts, np.float64)[faces].transpose(1, 0, 2)
-    return (np.cross(a, b) * c).sum(1) / 6
+    (ax, bx, cx), (ay, by, cy), (az, bz, cz) = np.asarray(verts, np.float64).T[:, np.asarray(faces).T]
+    return np.asarray(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)) / 6
 
 
 def _encloses(verts: npt.NDArray[np.floating], faces: FaceArray, point: npt.NDArray[np.floating]) -> bool:

@@ -18,8 +18,8 @@ FloatArray = npt.NDArray[np.float32]
 FaceArray = npt.NDArray[np.int32]
 
 _AGGRESSION = 5.0  # of fast_simplification; its default of 7 loses thin parts
-_FAST_TO_BUDGETS, _FAST_TO_MORE = 1.8, 12_000  # how far the unchecked part goes: in budgets, and in triangles above the budget
-_LOOSE_SHARE = 2e-4  # parts that come loose are dropped below this share of the volume: a chair's leg is more
+_FAST_TO_BUDGETS, _FAST_TO_MORE = 1.4, 12_000  # how far the unchecked part goes: in budgets, and in triangles above the budget
+_LOOSE_SHARE = 2e-4, 0.01  # parts that come loose are dropped below this share of the volume and of the extent
 _SHORTEST = 3e-4  # length of an edge, as a share of the largest extent, below which it is collapsed whatever its shape
 
 
@@ -79,5 +79,5 @@ def roughly_simplify(
         verts, faces = fast_simplification.simplify(verts, faces, target_count=target, agg=_AGGRESSION)
         verts, faces = glue_sides(verts, faces)
         if closed:
-            verts, faces = remove_specks(verts, faces, _LOOSE_SHARE)
+            verts, faces = remove_specks(verts, faces, *_LOOSE_SHARE)
     return merge_short_edges(verts, faces, shortest)

@@ -7,18 +7,22 @@ that exists is whole.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..types import VIEW_NAMES
+
+MARKER_NAME = ".tetraview-job.json"
+"""File of a job's folder that lists what the engine wrote there, see `workplace.Marker`."""
 
 
 def default_home() -> Path:
@@ -134,6 +138,24 @@ class JobFolder:
     @property
     def view_paths(self) -> dict[str, Path]:
         return {name: self.view(name) for name in VIEW_NAMES}
+
+
+def is_job(folder: Path) -> bool:
+    """Whether the engine has marked a folder as that of a job."""
+    try:
+        found = json.loads((folder / MARKER_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("files"), dict)
+
+
+def write_views(job: JobFolder, views: Mapping[str, bytes]) -> None:
+    """Write the PNG of each view into the folder of a new job, and mark it."""
+    job.views.mkdir()
+    for name, data in views.items():
+        job.view(name).write_bytes(data)
+    files = {f"views/{name}.png": hashlib.sha256(data).hexdigest() for name, data in views.items()}
+    write_json(job.path / MARKER_NAME, {"files": files, "open": False, "foreign": []})
 
 
 def new_job_folder(home: Path, label: str = "", *, now: float | None = None) -> Path:

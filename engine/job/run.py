@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..reconstructor import Field
+    from ..texturing.back_projection import BackProjector
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,6 @@ ROUGHNESS, METALLIC = 0.7, 0.0
 LEAST_KNOWN = 3
 """Known views from which on the others are rendered from the reconstruction."""
 
-UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 FaceArray = npt.NDArray[np.int32]
 
@@ -73,7 +74,7 @@ class Run:
         field: The object's field, after the planes.
         verts, faces: The surface, float32 [V, 3] and int32 [F, 3], after the mesh; within the budget, after simplification.
         atlas: The mesh with its UV atlas, after unwrapping.
-        albedo: The texture, uint8 [T, T, 3], after it is baked.
+        projector: The views, ready to colour the mesh, after unwrapping; None without views.
         hashes: SHA-256 of the weights that were used, by file.
         warnings: Sentences about a mesh that is not what the views show, after simplification.
 
@@ -88,7 +89,7 @@ class Run:
         self.verts: FloatArray = np.zeros((0, 3), np.float32)
         self.faces: FaceArray = np.zeros((0, 3), np.int32)
         self.atlas: Any = None
-        self.albedo: UInt8Array = np.zeros((0, 0, 3), np.uint8)
+        self.projector: BackProjector | None = None
         self.hashes: dict[str, str] = {}
         self.warnings: tuple[str, ...] = ()
         write_text(job.request, request.to_json() + "\n")
@@ -206,10 +207,16 @@ class Run:
         logger.info("the mesh: %s", facts)
 
     def unwrap(self, report: OnProgress) -> None:
-        """Step 7: the UV atlas, in `asset.npz`."""
+        """Step 7: the UV atlas, in `asset.npz`; beside it, the views are made ready for the texture on another core."""
         from ..texturing.atlas import unwrap
+        from ..texturing.texture import projector_of
 
-        self.atlas = atlas = unwrap(self.verts, self.faces, self.request.texture_px)
+        request = self.request
+        with ThreadPoolExecutor(1, "tetraview-projector") as pool:
+            views = self.views.to_reconstruct
+            projector = pool.submit(projector_of, self.verts, self.faces, views, request.rig, self._known_field)
+            self.atlas = atlas = unwrap(self.verts, self.faces, request.texture_px)
+        self.projector = projector.result()
         with written_whole(self.job.asset) as path:
             np.savez(path, verts=atlas.verts, faces=atlas.faces, uvs=atlas.uvs, uv_faces=atlas.uv_faces)
 
@@ -220,18 +227,18 @@ class Run:
         from ..texturing.texture import paint_texture
 
         request = self.request
-        self.albedo = paint_texture(
-            self._known_field, self.atlas, self.views.to_reconstruct, request.rig, request.texture_px, on_progress=report
+        painted = paint_texture(
+            self._known_field, self.atlas, self.views.to_reconstruct, request.rig, request.texture_px, report, self.projector
         )
         with written_whole(self.job.albedo) as path:
-            Image.fromarray(self.albedo).save(path, compress_level=3)
+            Image.fromarray(painted).save(path, compress_level=3)
 
     def write_asset(self, report: OnProgress) -> None:
         """Step 9: `asset.glb`."""
         from ..texturing.glb import write_glb
 
         with written_whole(self.job.glb) as path:
-            write_glb(path, self.atlas, self.albedo, ROUGHNESS, METALLIC)
+            write_glb(path, self.atlas, self.job.albedo.read_bytes(), ROUGHNESS, METALLIC)
 
     def asset(self, timings: Mapping[str, float]) -> Asset:
         """The finished asset; `timings` are the seconds of each phase."""

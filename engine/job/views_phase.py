@@ -177,8 +177,8 @@ def understood(request: GenerateRequest, generator: LoadedGenerator, knows_views
 
 
 def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Mapping[str, UInt8Array]) -> Start:
-    """The stored example that looks most like the known views, or else whose caption is nearest to the prompt, if one is near
-    enough; the blobs if none is.
+    """What the known views and, if one truly looks alike, a stored example say of the others; for a prompt alone, the example
+    whose caption is nearest to it; the blobs if examples are not wanted.
 
     Args:
         request: Says whether examples may be used at all.
@@ -188,7 +188,7 @@ def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Ma
     if not request.use_examples or generator.examples is None:
         return Start()
     if known:
-        example = generator.examples.like(known, request.prompt, request.seed)
+        example = generator.examples.like(known, request.prompt, request.seed, request.rig)
     else:
         example = generator.examples.pick(request.prompt, request.seed)
     if example is None and not known:
@@ -203,7 +203,7 @@ def choose_start(request: GenerateRequest, generator: LoadedGenerator, known: Ma
     note = ""
     if not known and example.similarity < FAR_SIMILARITY:
         note = f'The nearest thing known to "{request.prompt}" is {example.caption}: ask for another thing if that is not it.'
-    logger.info("starting from the example %r", example.caption)
+    logger.info("starting from %s", repr(example.caption) if example.caption else "the photos alone")
     return Start(np.stack([resized(view, generator.pipeline.view_px) for view in example.views]), example.strength, note)
 
 

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from ..errors import EngineError, InvalidRequestError
 from ..types import VIEW_NAMES, GenerateRequest
-from .folder import JobFolder, write_json
+from .folder import MARKER_NAME, JobFolder, write_json
 from .lock import locked
 
-MARKER_NAME = ".tetraview-job.json"
 _NEW, _READY = ".tetraview-new", ".tetraview-ready"
 """Where a new result grows beside an earlier one, and its name once it is whole."""
 _LOG = "log.txt"

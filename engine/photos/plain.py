@@ -20,6 +20,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 WORK_PX = 384  # GrabCut's time grows with the area; the edge is refined at full size afterwards
 BUSY_SPREAD = 9.0  # CIE Lab units of border colours around the fitted field above which a background is not plain
+SHADOW_SHADE = (0.3, 0.95)
+"""Lightness of a cast shadow, as a share of the background's."""
 _NOISE_FLOOR = np.array([1.2, 0.8, 0.8], np.float32)  # Lab; JPEG and sensor noise that even a clean studio photo has
 _RESIDUAL_GAIN = 2.5
 
@@ -71,6 +73,7 @@ def segment_plain(rgb: UInt8Array, *, guess: bool = True) -> PlainCut:
     shade_like, darker = _shade_like(smooth, field)
     shadow = _soft_shadow(shade_like, background)
     mask = _grab_cut(distance, residual, background, shadow)
+    mask &= ~_cast_shadow(mask, smooth, field)
     return PlainCut(main_components(_open_holes(mask, distance, shade_like & (darker < 12))), spread, True)
 
 
@@ -146,15 +149,68 @@ def _connected_to_border(mask: BoolArray) -> BoolArray:
 def _shade_like(smooth: Float32Array, field: Float32Array) -> tuple[BoolArray, Float32Array]:
     """Mask [h, w] of pixels that look like shaded background, and how much darker each pixel is, Lab units."""
     # Shade scales lightness and chroma alike: compare the chroma with the scaled background.
-    darker = field[..., 0] - smooth[..., 0]
-    shade = np.clip(smooth[..., 0] / np.maximum(field[..., 0], 1), 0, 1.5)
-    hue_shift = np.linalg.norm(smooth[..., 1:] - field[..., 1:] * shade[..., None], axis=-1)
+    darker, shade, is_hue = _shade(smooth, field)
     # Steep slopes are outlines, not shade.
     slope = np.zeros(shade.shape, np.float32)
     for channel in cv2.split(smooth):
         slope += cv2.Sobel(channel, -1, 1, 0, scale=0.125) ** 2 + cv2.Sobel(channel, -1, 0, 1, scale=0.125) ** 2
     gentle = slope < 1.4**2
-    return np.asarray((hue_shift < 2.5 + 0.08 * np.maximum(darker, 0)) & (darker > -1) & (shade > 0.55) & gentle), darker
+    return np.asarray(is_hue & (darker > -1) & (shade > 0.55) & gentle), darker
+
+
+def _shade(smooth: Float32Array, field: Float32Array) -> tuple[Float32Array, Float32Array, BoolArray]:
+    """How much darker each pixel is than the background, Lab units; its share of that lightness; and whether it has its hue."""
+    darker = field[..., 0] - smooth[..., 0]
+    shade = np.clip(smooth[..., 0] / np.maximum(field[..., 0], 1), 0, 1.5).astype(np.float32)
+    hue_shift = np.linalg.norm(smooth[..., 1:] - field[..., 1:] * shade[..., None], axis=-1)
+    return darker, shade, np.asarray(hue_shift < 2.5 + 0.08 * np.maximum(darker, 0))
+
+
+def _cast_shadow(mask: BoolArray, smooth: Float32Array, field: Float32Array) -> BoolArray:
+    """Mask [h, w] of the hard-edged shadows that the subject casts on the ground.
+
+    Such a shadow is an even piece of darker background that begins at the subject's foot and sticks out of it. A grey part of
+    the subject lies within the outline of the others, or above its foot.
+    """
+    _, shade, is_hue = _shade(smooth, field)
+    candidates = mask & is_hue & (shade > SHADOW_SHADE[0]) & (shade < SHADOW_SHADE[1])
+    even = candidates & (np.abs(shade - cv2.blur(shade, (5, 5))) < 0.04)
+    core = cv2.morphologyEx(even.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
+    found, shades = np.zeros_like(mask), []
+    maybe: list[tuple[BoolArray, float]] = []
+    for label in range(1, count):
+        if stats[label, cv2.CC_STAT_AREA] < 0.003 * mask.sum():
+            continue
+        # The piece with its edges, which are lighter, and what is left of the subject without it. It lies below the middle.
+        piece = _dilated(labels == label, 3) & candidates
+        rest = _without_crumbs(mask & ~piece, candidates)
+        rows = np.flatnonzero(rest.any(1))
+        top, piece_shade = np.percentile(np.nonzero(piece)[0], 5), float(np.median(shade[piece]))
+        if rest.sum() < 0.3 * mask.sum() or top < rows[-1] - 0.6 * np.ptp(rows):
+            continue
+        # Some of it lies outside the outline of the rest, or its middle beside what stands there.
+        hull = cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), cv2.convexHull(cv2.findNonZero(rest.astype(np.uint8))), 1)
+        beside = np.flatnonzero(rest[int(top) :].any(0))
+        middle = np.nonzero(piece)[1].mean()
+        if (hull[piece] == 0).mean() > 0.2 or not len(beside) or not beside[0] <= middle <= beside[-1]:
+            found |= piece
+            shades.append(piece_shade)
+        else:
+            maybe.append((piece, piece_shade))
+    # Where one piece is a shadow, others that are as dark are shadow too: between legs, under a table.
+    for piece, piece_shade in maybe:
+        if any(abs(piece_shade - one) < 0.04 for one in shades):
+            found |= piece
+    return found
+
+
+def _without_crumbs(mask: BoolArray, shaded: BoolArray) -> BoolArray:
+    """A mask [h, w] without the components that are nothing but shaded background: what is left around a shadow."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    size = np.bincount(labels.ravel())
+    is_crumb = np.bincount(labels[shaded & mask], minlength=len(size)) > 0.8 * size
+    return mask & ~is_crumb[labels]
 
 
 def _soft_shadow(shade_like: BoolArray, background: BoolArray) -> BoolArray:

@@ -97,23 +97,19 @@ class Field:
     def hole_fill_offsets(self) -> Tensor | None:
         """Offsets that close holes, float [3, G, G, 1], see `holes.hole_fill_offsets`; None without holes. Computed once."""
         if not self._looked_for_holes:
-            centres = (torch.arange(CELLS, device=self.device) + 0.5) * (2.0 / CELLS) - 1
-            points = torch.stack(torch.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3)
+            axis, decoder = 1 + 2 * torch.arange(CELLS, device=self.device), self.model.decoder
+            ijk = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+            lattice, points = LatticeSampler(self.model, self.encoded, self.views, 2 * CELLS, None), ijk / CELLS - 1
             density, distance = points.new_zeros(len(points)), points.new_full((len(points),), -1.0)
-            for part in self.inside_hull(points).nonzero()[:, 0].split(CHUNK):
+            for part in self.inside_hull(points).nonzero()[:, 0].split(lattice.chunk):
                 grid, height = self.views.project(points[part])
-                log_density, network = self._decode(points[part], grid)
-                density[part], distance[part] = exponential(log_density), torch.minimum(network, self.views.hull(grid, height))
+                geometry = lattice.geometry(ijk[part], grid)
+                density[part] = exponential(decoder.density(geometry)[:, 0].float())
+                distance[part] = torch.minimum(decoder.signed_distance(geometry), self.views.hull(grid, height))
             cube = [values.view(CELLS, CELLS, CELLS).cpu().numpy() for values in (density, distance)]
             offsets = torch.from_numpy(hole_fill_offsets(*cube)).to(self.device)[..., None]
             self._fill_offsets, self._looked_for_holes = offsets if bool(offsets.any()) else None, True
         return self._fill_offsets
-
-    def _decode(self, points: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's logarithm of the density and signed distance, [N] each, at points [N, 3] seen at `grid` in the views."""
-        views = self.views.features(grid).permute(2, 0, 1)
-        log_density, geometry = self.model.decoder.log_density(self.model.decoder.hidden(self._planes(points), views, points))
-        return log_density, self.model.decoder.signed_distance(geometry)
 
     def _planes(self, points: Tensor) -> Tensor:
         """Samples of the planes, summed: [N, C]."""
@@ -124,7 +120,8 @@ class Field:
         grid, height = self.views.project(points)
 
         def network(index: Tensor) -> Tensor:
-            inside = points[index]
-            return self._decode(inside, grid[:, :, index])[1] + hole_offset(self.hole_fill_offsets(), inside)
+            inside, views, decoder = points[index], self.views.features(grid[:, :, index]).permute(2, 0, 1), self.model.decoder
+            _, geometry = decoder.log_density(decoder.hidden(self._planes(inside), views, inside))
+            return decoder.signed_distance(geometry) + hole_offset(self.hole_fill_offsets(), inside)
 
         return signed_distance(self.views.hull(grid, height), self.model.margin, points.abs().amax(1) <= 1, network)

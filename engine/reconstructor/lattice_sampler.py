@@ -46,6 +46,7 @@ class LatticeSampler:
     ) -> None:
         self.model, self.views, self.resolution = model, views, resolution
         device = encoded.planes.device
+        self.chunk = CHUNK if device.type == "cpu" else CHUNK_ELSEWHERE
         self.axis = torch.arange(resolution + 1, device=device) * (2.0 / resolution) - 1
         self.plane_table, self.axis_table = self._plane_table(encoded), self._axis_table()
         self.offset_table = None if offsets is None else self._at_every_place(offsets)[:, 0]
@@ -71,8 +72,7 @@ class LatticeSampler:
     @torch.no_grad()
     def sdf(self, ijk: Tensor) -> Tensor:
         """Signed distance [N] at lattice points ijk int64 [N, 3], 0..G: that of `Field.sdf`."""
-        size = CHUNK if self.axis.device.type == "cpu" else CHUNK_ELSEWHERE
-        parts = [self._chunk(chunk) for chunk in ijk.to(self.axis.device).split(size)]
+        parts = [self._chunk(chunk) for chunk in ijk.to(self.axis.device).split(self.chunk)]
         return torch.cat(parts) if parts else self.axis.new_zeros(0)
 
     def _chunk(self, ijk: Tensor) -> Tensor:
@@ -82,11 +82,19 @@ class LatticeSampler:
 
     def _decode(self, ijk: Tensor, grid: Tensor) -> Tensor:
         """The network's distance at lattice points, whatever the hull says."""
+        distance = self.model.decoder.signed_distance(self.geometry(ijk, grid))
+        return distance if self.offset_table is None else distance + self.offset_table[self._rows(ijk)].amax(1)
+
+    def geometry(self, ijk: Tensor, grid: Tensor) -> Tensor:
+        """The activations [N, hidden] that density and distance are read from, at points ijk seen at `grid` in the views."""
         decoder, side = self.model.decoder, self.resolution + 1
-        rows = torch.stack([(k * side + ijk[:, b]) * side + ijk[:, a] for k, (a, b) in enumerate(PLANE_AXES)], 1)
-        first = F.embedding_bag(rows, self.plane_table, mode="sum")
+        first = F.embedding_bag(self._rows(ijk), self.plane_table, mode="sum")
         first += F.embedding_bag(ijk + torch.arange(3, device=ijk.device) * side, self.axis_table, mode="sum")
         views = self.views.features(grid).flatten(0, 1)  # [4 * (5 + C'), N]
         hidden = decoder.trunk_activations(torch.addmm(first, views.T, decoder.view_in.weight.T))
-        distance = decoder.signed_distance(F.silu(decoder.geometry(hidden)))
-        return distance if self.offset_table is None else distance + self.offset_table[rows].amax(1)
+        return F.silu(decoder.geometry(hidden))
+
+    def _rows(self, ijk: Tensor) -> Tensor:
+        """Rows of the planes' tables, int64 [N, 3]."""
+        side = self.resolution + 1
+        return torch.stack([(k * side + ijk[:, b]) * side + ijk[:, a] for k, (a, b) in enumerate(PLANE_AXES)], 1)

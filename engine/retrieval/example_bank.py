@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..cameras import CANONICAL_RIG, Rig
 from ..errors import WeightsError
 from ..multiview.text.encoder import StarterTextEncoder, TokenTable
 from ..multiview.text.tokenizer import StarterTokenizer
@@ -86,8 +87,11 @@ STRENGTH = 0.06
 LIKE_STRENGTH = 0.06
 """The same, if views are known."""
 
-MAX_DISTANCE = 0.4
-"""Distance from the known views above which no example is used, and painting starts from blobs."""
+MAX_DISTANCE, MAX_NAMED_DISTANCE = 0.05, 0.15
+"""Distance from the known views above which an example does not look alike: without a prompt, and if the prompt names it."""
+
+NAMED_SIMILARITY = 0.8
+"""Similarity of the nouns from which on a prompt names an example."""
 
 PROMPT_SHARE = 0.25
 """Reduction of the distance by a prompt of the same words."""
@@ -253,25 +257,33 @@ class ExampleBank:
         gain = SOLIDITY_BONUS * (self._solidity - self._solidity[best])
         return torch.where(scores >= SAME_KIND * scores[best], gain, gain.clamp(max=0))
 
-    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0) -> Example | None:
-        """The example that looks most like the known views, or None if none is similar enough.
+    def like(self, known: Mapping[str, UInt8Array], prompt: str = "", seed: int = 0, rig: Rig = CANONICAL_RIG) -> Example | None:
+        """The known views and, with the help of an example that truly looks alike if there is one, the others.
 
         Args:
             known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
             prompt: What the object is; may be empty.
             seed: 0 takes the best; other seeds choose among those about as good.
+            rig: The cameras of the known views.
+
+        Returns:
+            The views, with the example's caption, or none if no example looks alike; None if the known views show nothing.
         """
         from ..photos.framing import resized
 
-        distance = outline_distances(self.thumbnails, known)
-        if not len(distance) or float(distance.min()) > MAX_DISTANCE:
+        if not any((view[..., 3] >= 128).any() for view in known.values()):
             return None
-        ranked = np.asarray(distance - PROMPT_SHARE * self.similarities(prompt).numpy(), np.float32)
-        found = choose(self.thumbnails, known, ranked, CLOSE, seed)
-        px = next(iter(known.values())).shape[0]
-        example = np.stack([resized(view, px) for view in self.views(found.index)])
-        views = unseen_views(example, known, found.is_round)
-        return Example(views, self.entries[found.index].caption, 1 - float(distance[found.index]), LIKE_STRENGTH)
+        distance, similar = outline_distances(self.thumbnails, known), self.similarities(prompt).numpy()
+        named = similar >= NAMED_SIMILARITY
+        alike = np.flatnonzero((named & (distance <= MAX_NAMED_DISTANCE)) if named.any() else distance <= MAX_DISTANCE)
+        if not len(alike):
+            return Example(unseen_views(known, rig=rig), "", 0.0, LIKE_STRENGTH)
+        ranked = np.asarray(distance - PROMPT_SHARE * similar, np.float32)[alike]
+        found = choose(self.thumbnails[alike], known, ranked, CLOSE, seed)
+        index, px = int(alike[found.index]), next(iter(known.values())).shape[0]
+        example = np.stack([resized(view, px) for view in self.views(index)])
+        views = unseen_views(known, example, found.is_round)
+        return Example(views, self.entries[index].caption, 1 - float(distance[index]), LIKE_STRENGTH)
 
     def views(self, index: int) -> UInt8Array:
         """The four views of an example, uint8 [4, S, S, 4], straight alpha."""

@@ -1,8 +1,8 @@
-"""The views that no photo shows, from those that one does and from an example that looks alike: what painting begins from.
+"""The views that no photo shows, from those that one does, and from an example if one truly looks alike.
 
 Geometry says more than any example does: an object seen from behind has its front's outline, mirrored, and its sides have the
-front's height, with about the colours that the front has there. The example says how deep the object is, and where
-its back differs from its front: a face has none behind.
+front's height, with about the colours that the front has there. An example says how deep the object is, and where
+its back differs from its front: a face has none behind. Without one, the outline is inflated.
 
 Colours come over by analogy (Hertzmann et al. 2001, Image Analogies, https://mrl.cs.nyu.edu/publications/image-analogies/): a
 place that is coloured in the example as another one of the same height in its front gets what the photo shows there.
@@ -15,10 +15,11 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from ..cameras import CANONICAL_RIG, Rig
 from ..types import VIEW_NAMES
 from .colours import nearest_names, to_lab, to_rgb
+from .inflation import fill_transparent, inflated_views
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -46,32 +47,44 @@ SMALL = 0.09
 """Details smaller than this share of the view's side (eyes, letters) are not repeated on the other sides."""
 
 
-def unseen_views(example: UInt8Array, known: Mapping[str, UInt8Array], is_round: bool = False) -> UInt8Array:
-    """Adapt an example to the object that the known views show.
+def unseen_views(
+    known: Mapping[str, UInt8Array], example: UInt8Array | None = None, is_round: bool = False, rig: Rig = CANONICAL_RIG
+) -> UInt8Array:
+    """Work out the views that are not known.
 
     Args:
-        example: uint8 [4, S, S, 4], straight alpha.
-        known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one.
+        known: uint8 [S, S, 4] each, straight alpha, keyed by a name of `VIEW_NAMES`; at least one that shows something.
+        example: uint8 [4, S, S, 4], straight alpha, of an object that looks alike; None if there is none.
         is_round: Whether the object looks the same from all sides; the known views then fill the others.
+        rig: The cameras of the known views.
 
     Returns:
         uint8 [4, S, S, 4]: the known views as they are, and the others.
     """
-    result = fit(example, known)
-    fitted = result.copy()
+    fitted = None if example is None else fit(example, known)
     photos = {VIEW_NAMES.index(name): view for name, view in known.items() if (view[..., 3] >= 128).any()}
+    result = np.stack([np.zeros_like(next(iter(known.values())))] * len(VIEW_NAMES))
     for name, view in known.items():
         result[VIEW_NAMES.index(name)] = view
+    solid: UInt8Array | None = None
     for column in range(len(VIEW_NAMES)):
         opposite = (column + 2) % len(VIEW_NAMES)
-        if VIEW_NAMES[column] in known or not photos:
+        if VIEW_NAMES[column] in known:
             continue
-        if is_round:
+        if opposite in photos and column % 2 == 1:  # one side is the other, mirrored
+            result[column] = photos[opposite][:, ::-1]
+        elif is_round:
             result[column] = turn_round_object(photos.get(opposite, next(iter(photos.values()))))
-            continue
-        result[column] = recolour(fitted[column], [fitted[c] for c in photos], list(photos.values()))
-        if opposite in photos:
-            result[column] = behind(result[column], photos[opposite], fitted[column], fitted[opposite])
+        elif fitted is None and opposite in photos:
+            result[column] = without_small(np.ascontiguousarray(photos[opposite][:, ::-1]))
+        elif fitted is None:
+            seen = next(iter(photos))
+            solid = solid if solid is not None else inflated_views(photos[seen], without_small(photos[seen]), rig)
+            result[column] = solid[(column - seen) % len(VIEW_NAMES)]
+        else:
+            result[column] = recolour(fitted[column], [fitted[c] for c in photos], list(photos.values()))
+            if opposite in photos:
+                result[column] = behind(result[column], photos[opposite], fitted[column], fitted[opposite])
     return result
 
 
@@ -188,21 +201,12 @@ def turn_round_object(photo: UInt8Array) -> UInt8Array:
 def without_small(view: UInt8Array) -> UInt8Array:
     """A view [S, S, 4] without what is small inside its outline; alpha as it was."""
     width = max(3, round(SMALL * view.shape[0]) | 1)
-    return np.concatenate([cv2.medianBlur(_fill_transparent(view), width), view[..., 3:]], -1)
-
-
-def _fill_transparent(view: UInt8Array) -> UInt8Array:
-    """The colours of a view, uint8 [S, S, 3], each transparent pixel with those of the nearest solid one."""
-    solid = view[..., 3] >= 128
-    if not solid.any():
-        return np.ascontiguousarray(view[..., :3])
-    rows, columns = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
-    return np.ascontiguousarray(view[rows, columns, :3])
+    return np.concatenate([cv2.medianBlur(fill_transparent(view), width), view[..., 3:]], -1)
 
 
 def _over(view: UInt8Array, photo: UInt8Array) -> UInt8Array:
     """The colours of a view, uint8 [S, S, 3]; where it is transparent, those of the photo, blurred."""
-    blurred = _blurred(_fill_transparent(photo), SMOOTHED * photo.shape[0])
+    blurred = _blurred(fill_transparent(photo), SMOOTHED * photo.shape[0])
     alpha = view[..., 3:].astype(np.float32) / 255
     return (view[..., :3] * alpha + blurred * (1 - alpha) + 0.5).astype(np.uint8)
 

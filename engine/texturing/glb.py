@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import struct
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ..version import __version__
 from .atlas import Atlas
@@ -25,7 +23,7 @@ _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 def write_glb(
     path: str | os.PathLike[str],
     atlas: Atlas,
-    albedo: npt.NDArray[np.uint8],
+    albedo_png: bytes,
     roughness: float,
     metallic: float,
     *,
@@ -38,22 +36,20 @@ def write_glb(
     Args:
         path: File to write; first under a temporary name beside it, then renamed.
         atlas: Mesh and UVs. Vertices are split where the UVs are, with smooth normals across the split.
-        albedo: uint8 [T, T, 3] sRGB, row 0 = top; embedded as PNG.
+        albedo_png: The texture, sRGB, as a PNG file; embedded as it is.
         roughness, metallic: Constants 0..1, linear.
         name: Name of the object, its mesh and its material.
 
     Raises:
-        ValueError: `albedo` has the wrong shape, or a constant is out of range.
+        ValueError: `albedo_png` is no PNG, or a constant is out of range.
         OSError: The file cannot be written.
     """
-    if albedo.ndim != 3 or albedo.shape[2] != 3 or albedo.dtype != np.uint8:
-        raise ValueError(f"albedo is {albedo.dtype} {albedo.shape}, expected uint8 [T, T, 3]")
+    if not albedo_png.startswith(b"\x89PNG"):
+        raise ValueError(f"albedo_png begins with {albedo_png[:4]!r}, which no PNG does")
     if not (0 <= roughness <= 1 and 0 <= metallic <= 1):
         raise ValueError(f"roughness {roughness} and metallic {metallic} must lie in 0..1")
     positions, normals, uvs, indices = _split_at_seams(atlas)
-    png = io.BytesIO()
-    Image.fromarray(albedo).save(png, "PNG", compress_level=4)
-    parts = [indices.tobytes(), positions.tobytes(), normals.tobytes(), uvs.tobytes(), png.getvalue()]
+    parts = [indices.tobytes(), positions.tobytes(), normals.tobytes(), uvs.tobytes(), albedo_png]
     views, offset = [], 0
     for part, target in zip(parts, [_ELEMENT_ARRAY_BUFFER, *[_ARRAY_BUFFER] * 3, None], strict=True):
         views.append({"buffer": 0, "byteOffset": offset, "byteLength": len(part), **({"target": target} if target else {})})

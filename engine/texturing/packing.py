@@ -6,6 +6,7 @@ found by trial.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -139,7 +140,7 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
     if sum(int(mask.sum()) for mask in masks) > side * side:
         return None
     # Place charts from the largest down, each where it ends lowest, in the best of four turns.
-    taken = np.zeros((side, side), np.float32)
+    taken, top = np.zeros((side, side), np.float32), 0  # everything is free from row `top` on
     turns, places = np.zeros(len(masks), np.int64), np.zeros((len(masks), 2))
     searched: dict[tuple[int, ...], int] = {}  # below this row there is no place for a rectangle, and never will be
     for rank, chart in enumerate(sorted(range(len(masks)), key=lambda c: (-masks[c].size, c))):
@@ -150,9 +151,11 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
             if is_small:  # a full rectangle: charts of the same size share one search
                 turned = np.ones_like(turned)
             mask = _with_gap(turned, gap)
-            found = _first_free(taken, mask, searched.get(mask.shape, 0) if is_small else 0, _BAND if is_small else side)
             if is_small:
+                found = _first_free(taken, mask, searched.get(mask.shape, 0), top + 1, _BAND)
                 searched[mask.shape] = side if found is None else found[0]
+            else:  # no row from which on it could not be better than in the turn before
+                found = _first_free(taken, mask, 0, top + 1 if best is None else math.ceil(best[0] - len(mask) / 2), side)
             if found is None:
                 continue
             cost = found[0] + len(mask) / 2 + found[1] / 4  # the middle low, then to the left
@@ -162,6 +165,7 @@ def _pack_at(layout: Layout, scale: float, side: int, gap: int) -> Float64Array 
             return None
         _, y, x, turns[chart], mask = best
         taken[y : y + mask.shape[0], x : x + mask.shape[1]] += mask
+        top = max(top, y + mask.shape[0])
         places[chart] = x, y
     sizes = np.array([mask.shape[::-1] for mask in masks], np.float64)  # width and height before turning
     return _rotated(uvs, sizes[layout.chart_of_uv], turns[layout.chart_of_uv]) + places[layout.chart_of_uv] + gap / 2
@@ -180,13 +184,15 @@ def _with_gap(mask: Mask, gap: int) -> Mask:
     return grown
 
 
-def _first_free(taken: Mask, mask: Mask, start: int, band: int) -> tuple[int, int] | None:
-    """Lowest, then leftmost place (row, column), from row `start` on, where a mask meets no taken cell; `band` rows at once."""
+def _first_free(taken: Mask, mask: Mask, start: int, stop: int, band: int) -> tuple[int, int] | None:
+    """Lowest, then leftmost place (row, column), rows `start` to before `stop`, where a mask meets no taken cell; `band` rows
+    at once."""
     height, width = mask.shape
     if width > taken.shape[1]:
         return None
-    for low in range(start, len(taken) - height + 1, band):
-        free = cv2.matchTemplate(taken[low : low + band + height - 1], mask, cv2.TM_CCORR) < 0.5
+    stop = min(stop, len(taken) - height + 1)
+    for low in range(start, stop, band):
+        free = cv2.matchTemplate(taken[low : min(low + band, stop) + height - 1], mask, cv2.TM_CCORR) < 0.5
         row, col = divmod(int(np.argmax(free)), free.shape[1])
         if free[row, col]:
             return low + row, col

@@ -23,6 +23,7 @@ from .normals import face_normals, vertex_normals
 _MATCH_POINTS = 20_000
 _FIELD_POINTS = 16_384
 
+FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,6 +35,7 @@ def paint_texture(
     rig: Rig,
     texture_px: int,
     on_progress: Callable[[float], None] | None = None,
+    projector: BackProjector | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Paint the albedo of a mesh.
 
@@ -44,6 +46,7 @@ def paint_texture(
         rig: The views' cameras.
         texture_px: Side of the texture.
         on_progress: Called with the share done, 0..1, after each block of texels; may raise to cancel.
+        projector: What `projector_of` the mesh returns, if that was called before.
 
     Returns:
         uint8 [texture_px, texture_px, 3] sRGB, row 0 = top = v 1; no texel is left unpainted.
@@ -52,12 +55,9 @@ def paint_texture(
         ValueError: A view has the wrong shape, or the atlas covers no texel.
     """
     report = on_progress or (lambda share: None)
-    rasterizer = rasterizer_for(getattr(field, "device", "cpu"))
-    projector = BackProjector(atlas.verts, atlas.faces, views, rig, rasterizer) if views else None
-    if projector is not None:
-        projector.match_views(*_spread_points(atlas))
+    projector = projector or projector_of(atlas.verts, atlas.faces, views, rig, field)
     report(0.1)
-    surface = Surface(atlas, texture_px, rasterizer)
+    surface = Surface(atlas, texture_px, rasterizer_for(getattr(field, "device", "cpu")))
     image, asked_points = np.zeros((2, texture_px**2, 3), np.float32)
     field_share = np.full(texture_px**2, -1, np.float32)  # negative where no face is
 
@@ -87,10 +87,10 @@ def paint_texture(
 
 def _smooth_field(
     field: ColourField | Any,
-    points: npt.NDArray[np.float32],
+    points: FloatArray,
     asked: npt.NDArray[np.bool_],
     report: Callable[[float], None],
-) -> npt.NDArray[np.float32]:
+) -> FloatArray:
     """The field's colour at texels, which is smooth: asked for at the mean point of every 2 x 2 texels, linear in between.
 
     Args:
@@ -109,7 +109,7 @@ def _smooth_field(
         return np.zeros_like(points)
     means = cv2.resize(points, half, interpolation=cv2.INTER_AREA)[known] / weight[known][:, None]
     parts = np.array_split(means, -(-len(means) // _FIELD_POINTS))
-    colours: list[npt.NDArray[np.float32]] = []
+    colours: list[FloatArray] = []
     with contextlib.closing(_side_by_side(lambda part: sample_field(field, part), parts, field)) as sampled:
         for part in sampled:
             colours.append(part)
@@ -140,9 +140,24 @@ def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField
         torch.set_num_threads(cores)
 
 
-def _spread_points(atlas: Atlas) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Face centres (at most `_MATCH_POINTS`) with smooth and flat normals, float32 [N, 3] each."""
-    faces = atlas.faces[:: -(-len(atlas.faces) // _MATCH_POINTS)]
-    smooth = vertex_normals(atlas.verts, atlas.faces)[faces].mean(1)
+def projector_of(
+    verts: FloatArray,
+    faces: npt.NDArray[np.int32],
+    views: Mapping[str, npt.NDArray[np.uint8]],
+    rig: Rig,
+    field: ColourField | Any,
+) -> BackProjector | None:
+    """The views, evened out and ready to colour a mesh, which needs no atlas yet; None without views.
+
+    Args:
+        verts, faces: float32 [V, 3] and int32 [F, 3].
+        views, rig, field: As for `paint_texture`.
+    """
+    if not views:
+        return None
+    projector = BackProjector(verts, faces, views, rig, rasterizer_for(getattr(field, "device", "cpu")))
+    some = slice(None, None, -(-len(faces) // _MATCH_POINTS))  # spread over the surface
+    smooth = vertex_normals(verts, faces)[faces[some]].mean(1)
     smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-6)
-    return atlas.verts[faces].mean(1), smooth, face_normals(atlas.verts, faces)[0].astype(np.float32)
+    projector.match_views(verts[faces[some]].mean(1), smooth, face_normals(verts, faces[some])[0].astype(np.float32))
+    return projector

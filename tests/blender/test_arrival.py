@@ -45,6 +45,20 @@ def test_it_waits_for_object_mode_or_for_the_button(ext, arrival, result, mode):
     assert ext.status.ready == ""
 
 
+@pytest.mark.parametrize("mode", ["OBJECT", "SCULPT", "VERTEX_PAINT", "WEIGHT_PAINT", "TEXTURE_PAINT"])
+def test_undo_takes_a_placed_result_back_in_every_mode_whose_steps_hold_the_scene(ext, arrival, result, mode):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode=mode)
+    bpy.ops.ed.undo_push(message="ready")
+    arrival.add(result)
+    assert bpy.ops.tetraview.place_result() == {"FINISHED"}
+    assert "Ball" in bpy.context.scene.objects
+    bpy.ops.ed.undo()
+    assert "Ball" not in bpy.context.scene.objects
+    bpy.ops.ed.redo()
+    assert "Ball" in bpy.context.scene.objects
+
+
 def test_it_waits_for_a_tool_of_object_mode_and_keeps_a_new_selection(ext, arrival, result):
     arrival.add(result)
     arrival.tool = True
@@ -127,11 +141,12 @@ def test_events_wait_while_a_tool_runs_and_no_undo_step_is_pushed(ext, arrival):
     assert handled == ["views"]
 
 
-def test_another_file_cancels_the_job_in_words(ext):
+def start_long_job(ext):
+    """Start a job that never ends by itself."""
     task_module = ext.module("operators.task")
 
     class Long(task_module.Task):
-        kind, title = "LONG", "Long job"
+        kind, title, folder = "LONG", "Long job", "/data/jobs/long"
 
         def begin(self, context):
             class Job:
@@ -140,9 +155,45 @@ def test_another_file_cancels_the_job_in_words(ext):
             return Job()
 
     assert task_module.TaskRun(Long()).start(bpy.context)
+
+
+def test_another_file_cancels_the_job_in_words(ext, tmp_path):
+    broken = tmp_path / "broken.blend"
+    broken.write_bytes(b"no file of Blender's")
+    said = "Long job: cancelled, because another file was opened; what was done so far is in /data/jobs/long."
+    start_long_job(ext)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     assert not ext.status.running
-    assert ext.status.note == "Long job: cancelled, because another file was opened."
+    assert ext.status.note == said
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    assert ext.status.note == ""
+    start_long_job(ext)
+    with pytest.raises(RuntimeError):
+        bpy.ops.wm.open_mainfile(filepath=str(broken))
+    assert not ext.status.running
+    assert ext.status.note == said
+
+
+def test_closing_blender_leaves_a_sentence_for_the_next_session(ext):
+    start_long_job(ext)
+    ext.disable()
+    ext.enable()
+    changes = ext.module("operators.file_changes")
+    changes.tell_last_note()
+    assert ext.status.note == (
+        "Long job: cancelled, because Blender was closed, or the extension switched off; "
+        "what was done so far is in /data/jobs/long."
+    )
+    ext.status.note = ""
+    changes.tell_last_note()
+    assert ext.status.note == ""
+
+
+def test_a_jobs_folder_is_known_to_its_task(ext, photos):
+    task = ext.module("operators.views").PaintTask()
+    run = ext.module("operators.task").TaskRun(task)
+    assert run.start(bpy.context)
+    assert task.folder in run.abandon("it rains")
 
 
 def test_operators_that_start_jobs_are_neither_repeated_nor_undone_by_blender(ext):

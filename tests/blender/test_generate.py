@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from .conftest import PHOTOS, ROOT
+from .job_files import make_job
 
 BUDGET, TEXTURE_PX, SEED = 1500, 256, 3
 LIMIT_S = 300.0
@@ -191,19 +192,17 @@ def test_again_makes_the_same_mesh_and_settings_come_back(small):
 
 def test_an_object_whose_views_are_gone_is_made_from_its_photos_or_says_so(ext, tmp_path):
     provenance, request_type = ext.module("operators.provenance"), ext.module("engine.types").GenerateRequest
-    obj = bpy.data.objects.new("Old", None)
+    obj, job = bpy.data.objects.new("Old", None), make_job(ext)
+    (job / "views").rename(job / "hidden")
     request = request_type(photos=dict(PHOTOS), output_dir=str(tmp_path))
-    obj["tetraview_request"] = request.to_json()
-    assert provenance.runnable_again(obj) == request
-    obj["tetraview_request"] = request_type(
-        photos={name: f"/gone/{name}.png" for name in PHOTOS}, output_dir=str(tmp_path)
-    ).to_json()
+    provenance.keep_request(obj, request)
+    assert provenance.runnable_again(obj) == request_type(photos=dict(PHOTOS), output_dir="")
+    gone = request_type(photos={name: f"/gone/{name}.png" for name in PHOTOS}, output_dir=str(job))
+    provenance.keep_request(obj, gone)
     with pytest.raises(ext.module("engine.errors").InvalidRequestError, match="gone"):
         provenance.runnable_again(obj)
-    (tmp_path / "views").mkdir()
-    for name in PHOTOS:
-        (tmp_path / "views" / f"{name}.png").write_bytes(b"")
-    assert provenance.runnable_again(obj).views_dir == str(tmp_path / "views")
+    (job / "hidden").rename(job / "views")
+    assert provenance.runnable_again(obj).views_dir == str(job / "views")
 
 
 def test_the_cut_outs_are_shown_first_and_used_by_the_next_run(small):

@@ -173,6 +173,24 @@ def test_play_shows_the_turntable_and_close_brings_the_scene_back(ext, monkey):
     assert counts() == before
 
 
+@pytest.mark.parametrize("text", ["no json", "[]", '{"0": 5, "1": [1], "2": ["NO", "SUCH", "LOOK", 3]}', "[" * 100_000, 7])
+def test_a_turntable_with_a_damaged_memory_still_closes(ext, monkey, text):
+    before, home = counts(), bpy.context.scene
+    assert bpy.ops.tetraview.orbit_preview(output="PLAY", engine="WORKBENCH") == {"FINISHED"}
+    bpy.context.scene["tetraview_views"] = text
+    assert bpy.ops.tetraview.orbit_close() == {"FINISHED"}
+    assert (bpy.context.scene, counts()) == (home, before)
+
+
+def test_a_rendered_frame_leaves_no_path_in_the_scene(ext, monkey, tmp_path):
+    scene = build(ext, [monkey], engine="CYCLES", frames=4)
+    turntable = ext.module("operators.turntable")
+    turntable.render_frame(scene, 1, str(tmp_path / "1.png"))
+    assert (tmp_path / "1.png").is_file()
+    assert scene.render.filepath == ""
+    turntable.remove_turntable(scene)
+
+
 def test_nothing_to_turn_is_said(ext):
     with pytest.raises(RuntimeError, match="select an object"):
         bpy.ops.tetraview.orbit_preview(output="GIF")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from .conftest import PHOTOS
+from .job_files import make_job
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,7 @@ def test_frames_turn_and_stop_when_nobody_looks(ext, player, frames, monkeypatch
 
 
 def test_play_toggles_and_opening_a_file_or_switching_off_ends_it(ext, player, frames):
-    ext.settings.strip.show("/views", "", "")
-    ext.settings.strip.orbit = '{"frames": ["a.png", "b.png"]}'
+    ext.settings.strip.orbit = make_job(ext, orbit_frames=2).name
     assert bpy.ops.tetraview.play_orbit() == {"FINISHED"}
     assert player.is_playing()
     assert bpy.ops.tetraview.play_orbit() == {"FINISHED"}
@@ -102,8 +102,9 @@ def test_play_toggles_and_opening_a_file_or_switching_off_ends_it(ext, player, f
 
 
 def test_frames_that_are_gone_are_an_error_in_words(ext, tmp_path):
-    ext.settings.strip.show("/views", "", "")
-    ext.settings.strip.orbit = '{"frames": ["/gone/a.png"], "gif": "/gone/a.gif", "webp": "/gone/a.webp"}'
+    job = make_job(ext, orbit_frames=2)
+    ext.settings.strip.orbit = job.name
+    (job / "orbit.gif").unlink()
     with pytest.raises(RuntimeError, match="gone from the disk"):
         bpy.ops.tetraview.save_orbit(kind="GIF", filepath=str(tmp_path / "a.gif"))
 

@@ -5,14 +5,13 @@ It refuses what Blender would refuse: operators, properties, icons and arguments
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import bpy
 import pytest
 
 from .conftest import PHOTOS
+from .job_files import make_job
 
 FUNCTIONS = bpy.types.UILayout.bl_rna.functions
 ICONS = set(FUNCTIONS["prop"].parameters["icon"].enum_items.keys())
@@ -99,12 +98,11 @@ def names(drawn) -> set[str]:
 
 
 @pytest.fixture
-def shown(ext, tmp_path):
+def shown(ext):
     """A strip of the demo photos that stands for the prompt."""
-    for name, path in PHOTOS.items():
-        (tmp_path / f"{name}.png").write_bytes(Path(path).read_bytes())
+    views = make_job(ext, orbit_frames=4) / "views"
     ext.settings.prompt = "a red armchair"
-    ext.settings.strip.show(str(tmp_path), ext.settings.views_key(), "", ("The front photo is blurred.",))
+    ext.settings.strip.show(str(views), ext.settings.views_key(), "", ("The front photo is blurred.",))
     return ext
 
 
@@ -154,10 +152,10 @@ def test_the_strip_has_a_tile_with_its_tools_for_each_view(shown):
 def test_variations_and_orbit_are_shown_when_they_are_there(shown):
     assert buttons(draw(shown))["tetraview.orbit_views"] is True
     assert "tetraview.choose_variation" not in names(draw(shown))
-    folder = shown.settings.strip.folder
+    job = shown.settings.strip.job
     for seed in range(4):
-        shown.settings.strip.add_variation({"folder": folder, "seed": seed, "stamp": "", "warnings": []})
-    shown.settings.strip.orbit = json.dumps({"frames": list(PHOTOS.values()), "gif": "", "webp": ""})
+        shown.settings.strip.add_variation({"job": job, "seed": seed, "stamp": "", "warnings": []})
+    shown.settings.strip.orbit = job
     drawn = draw(shown)
     assert [what for _, what, _ in drawn].count("tetraview.choose_variation") == 4
     assert [what for _, what, _ in drawn].count("tetraview.save_orbit") == 3
@@ -168,7 +166,7 @@ def test_variations_and_orbit_are_shown_when_they_are_there(shown):
 def test_a_running_job_can_be_cancelled_once_and_nothing_else_be_pressed(shown, kind):
     session = shown.module("operators.session")
     shown.status.begin(kind)
-    session.set_run(SimpleNamespace(abandon=lambda: None))
+    session.set_run(SimpleNamespace(abandon=lambda _: ""))
     try:
         shown.status.show_painting({"front": PHOTOS["front"]}, 1, 6)
         drawn = draw(shown)

@@ -9,6 +9,7 @@ import bpy
 import pytest
 
 from .conftest import PHOTOS
+from .job_files import make_job
 
 
 @pytest.mark.parametrize(
@@ -57,14 +58,12 @@ def test_choose_swap_and_clear_one_photo(ext):
 
 def test_a_changed_photo_or_method_makes_the_strip_another_ones(ext, photos, tmp_path):
     settings, views = ext.settings, ext.module("operators.views")
-    for name in PHOTOS:
-        (tmp_path / f"{name}.png").write_bytes(b"")
-    copy = tmp_path / "photo.png"
+    folder, copy = str(make_job(ext) / "views"), tmp_path / "photo.png"
     copy.write_bytes(b"")
     settings.front = str(copy)
 
     def cut():
-        settings.strip.show(str(tmp_path), settings.views_key(), views.photos_stamp(settings.photos()))
+        settings.strip.show(folder, settings.views_key(), views.photos_stamp(settings.photos()))
 
     changes = (("left", photos["right"]), ("cutout", "plain"), ("find_elevation", False), ("elevation", 0.1))
     for change in [functools.partial(setattr, settings, *change) for change in changes]:

@@ -8,6 +8,7 @@ import bpy
 import pytest
 
 from .conftest import PHOTOS
+from .job_files import make_job
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_prompt_settings_become_a_request_and_come_back_from_it(ext):
 def test_whatever_changes_the_views_parts_them_from_the_strip(ext, name, value):
     settings = ext.settings
     settings.prompt = "a chair"
-    settings.strip.show("/views", settings.views_key(), "")
+    settings.strip.show(str(make_job(ext) / "views"), settings.views_key(), "")
     assert settings.strip_is_current()
     settings.poly_budget, settings.texture_px, settings.elevation = 500, "256", 0.1
     assert settings.strip_is_current()

@@ -12,6 +12,7 @@ import pytest
 
 from .asset_files import write_sphere_asset
 from .conftest import PHOTOS
+from .job_files import make_job
 from .test_strip import VIEWS, bytes_of, changed
 
 
@@ -36,7 +37,7 @@ def test_a_curated_strip_becomes_the_mesh_and_the_object_remembers_it(curated):
     obj, settings = bpy.context.view_layer.objects.active, curated.settings
     assert obj.name == "Red Armchair"
     request = json.loads(obj["tetraview_request"])
-    assert (request["prompt"], request["seed"], request["views_dir"]) == ("a red armchair", 5, settings.strip.folder)
+    assert (request["prompt"], request["seed"], request["views_dir"]) == ("a red armchair", 5, settings.strip.job)
     assert obj["tetraview_engine_version"] == curated.module("engine.version").__version__
     assert all(len(value) == 64 for value in json.loads(obj["tetraview_weights_sha256"]).values())
     assert curated.module("operators.provenance").stored_views(obj) == bytes_of(settings.strip)
@@ -104,8 +105,7 @@ def test_views_are_kept_in_the_file_byte_for_byte_and_without_a_path(ext, tmp_pa
 
 def test_a_job_folder_whose_views_were_changed_is_not_taken_for_the_objects(ext, tmp_path):
     asset, _ = write_sphere_asset(ext, tmp_path)
-    views = tmp_path / "job" / "views"
-    shutil.copytree(Path(PHOTOS["front"]).parent, views)
+    views = make_job(ext) / "views"
     request = ext.module("engine.types").GenerateRequest(photos={}, prompt="a ball", output_dir=str(views.parent))
     obj = ext.module("operators.mesh_builder").build_object(asset, request, "Ball", PHOTOS)
     restored_views = ext.module("operators.provenance").restored_views

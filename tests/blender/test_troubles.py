@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from types import SimpleNamespace
 
 import bpy
 import pytest
+
+from .conftest import PHOTOS
 
 LIMIT_S = 300.0
 
@@ -156,6 +159,90 @@ def test_an_unexpected_error_is_kept_for_the_report(ext, monkeypatch):
 def test_the_report_names_no_folder_of_the_user(ext, photos):
     ext.status.error = f"Cannot read {ext.module('operators.session').home()}/jobs/x.png"
     assert str(ext.module("operators.session").home()) not in ext.module("operators.diagnostics").report_text(bpy.context)
+
+
+@pytest.fixture
+def preferences(ext, monkeypatch):
+    """The preferences; the data folder is the extension's own again afterwards."""
+    monkeypatch.delenv("TETRAVIEW_HOME", raising=False)
+    found = bpy.context.preferences.addons[ext.name].preferences
+    yield found
+    found.home = ""
+    ext.module("operators.session").stop_engine()
+    ext.module("operators.session").look_again()
+    ext.module("operators.history").forget_shown()
+
+
+def test_a_data_folder_on_a_drive_that_is_gone_is_one_sentence_everywhere(ext, preferences, tmp_path):
+    drive = tmp_path / "drive"
+    drive.write_text("no folder can be made in a file")
+    preferences.home = str(drive / "tetraview")
+    ext.module("operators.session").look_again()
+    ext.module("operators.history").forget_shown()
+    assert not ext.status.engine_ready
+    assert "plug in its drive, or choose another" in ext.status.engine_problem
+    assert ext.status.prompts() == []
+    ext.settings.prompt = "a chair"
+    ext.settings.front = PHOTOS["front"]
+    assert ext.settings.photos() == {"front": PHOTOS["front"]}
+    ext.settings.strip.job, ext.settings.strip.orbit = "20260101-000000", "20260101-000000"
+    strip = ext.settings.strip
+    assert (strip.folder, strip.path("front"), strip.orbit_frames(), strip.is_whole()) == ("", "", [], False)
+    for operator in ("open_folder", "paint_views", "generate", "remove_engine"):
+        with pytest.raises(RuntimeError, match="plug in its drive, or choose another") as raised:
+            getattr(bpy.ops.tetraview, operator)()
+        assert "Traceback" not in str(raised.value)
+    text = ext.module("operators.diagnostics").report_text(bpy.context)
+    assert "plug in its drive" in text
+    assert str(tmp_path) not in text
+    drive.unlink()
+    assert ext.module("operators.session").home() == drive / "tetraview"
+
+
+def test_a_data_folder_beside_an_unsaved_file_is_refused_and_beside_a_saved_one_is_whole(ext, preferences, tmp_path):
+    session = ext.module("operators.session")
+    preferences.home = "//tetraview"
+    with pytest.raises(ext.module("engine.errors").EngineError, match="never saved: save it, or choose another"):
+        session.home()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    assert session.home() == tmp_path / "tetraview"
+
+
+def test_a_relative_data_folder_and_a_tilde_are_whole_paths(ext, preferences, photos, tmp_path, monkeypatch):
+    session = ext.module("operators.session")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "jane"))
+    preferences.home = "~/tetraview"
+    assert session.home() == tmp_path / "jane" / "tetraview"
+    assert os.listdir(tmp_path) == ["jane"]
+    monkeypatch.setenv("TETRAVIEW_HOME", "data")
+    assert session.home() == tmp_path / "data"
+    ext.settings.poly_budget, ext.settings.texture_px = 500, "256"
+    assert bpy.ops.tetraview.generate() == {"FINISHED"}
+    assert len(bpy.context.scene.objects) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'File "{home}/my add-ons/x.py", line 3', "{home}/photos/front.png cannot be read", "\'{home}\\\\x\\\\y.png\'",
+        "/media/{user}/My Photos/front.png: gone", "C:\\Users\\{user}\\front.png", '"C:\\\\Users\\\\{user}\\\\a b.png"',
+        "\\\\server\\{user}\\front.png", "{user}_front.png", "of {user}", "JANEQARTIST", "{photos}/left one.png is soft",
+    ],
+)  # fmt: skip
+def test_the_report_names_neither_folders_nor_the_user(ext, said, tmp_path, monkeypatch):
+    user = "janeqartist"
+    photos = tmp_path / "Photos of the cat"
+    photos.mkdir()
+    monkeypatch.setenv("HOME", f"/home/{user}")
+    monkeypatch.setenv("LOGNAME", user)
+    ext.settings.front = str(photos / "front.png")
+    ext.status.error = ext.status.report = said.format(home=f"/home/{user}", user=user, photos=photos)
+    text = ext.module("operators.diagnostics").report_text(bpy.context)
+    for secret in (user, "Users", "media", "server", "cat", str(tmp_path)):
+        assert secret not in text.lower().replace("located", "")
+    if said.startswith("{home}"):
+        assert "~/photos/front.png cannot be read" in text or "<folder>/front.png cannot be read" in text
 
 
 def test_a_folder_that_is_gone_is_named(ext, tmp_path):

@@ -186,15 +186,26 @@ def test_known_views_may_be_larger_than_the_examples(bank):
 
 
 def test_a_prompt_decides_between_like_outlines(bank):
-    between = {"front": picture("beige", 8)[0], "right": picture("beige", 8)[1]}  # as wide as neither "c" (7) nor "d" (9)
+    views = picture("beige", 8)  # as wide as neither "c" (7) nor "d" (9)
+    views[:, 2:-2, 10] = views[:, 2:-2, 9] // (1, 1, 1, 2)  # and a little more, for both are about as far away then
+    between = {"front": views[0], "right": views[1]}
     assert bank.like(between, "a sofa").caption == "a blue sofa"
     assert bank.like(between, "a cactus pot").caption == "a green cactus pot"
 
 
-def test_nothing_looks_like_it(bank):
+def test_without_a_true_lookalike_no_other_object_is_shown(bank):
+    """Neither an outline that is merely the nearest nor a prompt that names another thing brings in an example."""
     upper_corner = np.zeros((PX, PX, 4), np.uint8)
-    upper_corner[:2, -2:] = 255
-    assert bank.like({"front": upper_corner, "left": upper_corner}) is None
+    upper_corner[:2, -2:] = (*NAMED_COLOURS["teal"], 255)
+    blue_sofa = {"front": bank.views(2)[0]}
+    for known, prompt in (({"front": upper_corner}, ""), ({"front": upper_corner}, "a sofa"), (blue_sofa, "an armchair")):
+        example = bank.like(known, prompt)
+        assert example.caption == "" and (example.views[0] == known["front"]).all()
+        assert (example.views[2][..., 3] == known["front"][:, ::-1, 3]).all()
+        shown = known["front"][known["front"][..., 3] > 0][0, :3].astype(int)
+        for side in (example.views[1], example.views[3]):
+            assert np.abs(side[side[..., 3] > 0][:, :3] - shown).max() < 12
+    assert bank.like(blue_sofa).caption == bank.like(blue_sofa, "a sofa").caption == "a blue sofa"
     assert bank.like({"front": np.zeros((PX, PX, 4), np.uint8)}) is None
 
 

@@ -46,7 +46,7 @@ def test_an_example_is_not_stretched_without_end():
 
 def test_the_back_has_the_mirrored_outline_and_the_photo_stays():
     photo = bar(10, 12, 30, 52, RED)  # off the middle
-    views = unseen_views(box((20, 20, 44, 44), (28, 20, 36, 44), GREY), {"front": photo})
+    views = unseen_views({"front": photo}, box((20, 20, 44, 44), (28, 20, 36, 44), GREY))
     assert (views[0] == photo).all()
     assert (views[2][..., 3] == photo[:, ::-1, 3]).all()
     assert near(views[2][views[2][..., 3] > 0], RED)
@@ -54,7 +54,7 @@ def test_the_back_has_the_mirrored_outline_and_the_photo_stays():
 
 def test_the_sides_take_the_colours_of_their_height():
     photo = bar(16, 16, 48, 52, RED, BLUE)
-    views = unseen_views(box((20, 20, 44, 44), (28, 20, 36, 44), GREY), {"front": photo})
+    views = unseen_views({"front": photo}, box((20, 20, 44, 44), (28, 20, 36, 44), GREY))
     for side in (views[1], views[3]):
         assert near(side[20:30, 30:34], RED) and near(side[38:50, 30:34], BLUE)
 
@@ -71,7 +71,7 @@ def test_what_is_small_is_not_repeated_behind():
     photo = bar(16, 16, 48, 52, RED)
     photo[24:27, 22:25] = photo[24:27, 39:42] = (20, 20, 20, 255)  # eyes
     plain = box((16, 16, 48, 52), (28, 16, 36, 52), GREY)
-    views = unseen_views(plain, {"front": photo})
+    views = unseen_views({"front": photo}, plain)
     assert near(views[2][18:50, 18:46], RED)
     assert near(without_small(photo)[18:50, 18:46], RED)
 
@@ -89,7 +89,7 @@ def test_where_the_example_differs_behind_so_does_the_back():
 def test_a_round_object_is_the_same_from_all_sides_but_for_what_is_on_one():
     photo = bar(16, 16, 48, 52, GREEN, GREY)
     photo[22:28, 18:28] = (*RED, 255)  # a label off the middle
-    views = unseen_views(box((16, 16, 48, 52), (30, 16, 34, 52), GREY), {"front": photo}, is_round=True)
+    views = unseen_views({"front": photo}, box((16, 16, 48, 52), (30, 16, 34, 52), GREY), is_round=True)
     for view in views[1:]:
         assert (view[..., 3] == photo[:, ::-1, 3]).all()
         assert near(view[18:30, 20:44], GREEN) and near(view[40, 32], GREY)
@@ -101,7 +101,7 @@ def test_a_round_object_is_the_same_from_all_sides_but_for_what_is_on_one():
 def test_any_known_views(known):
     shown = box((16, 16, 48, 52), (24, 16, 40, 52), RED)
     photos = {name: shown[("front", "right", "back", "left").index(name)] for name in known}
-    views = unseen_views(box((20, 20, 44, 44), (28, 20, 36, 44), GREY), photos)
+    views = unseen_views(photos, box((20, 20, 44, 44), (28, 20, 36, 44), GREY))
     for name, view in photos.items():
         assert (views[("front", "right", "back", "left").index(name)] == view).all()
     assert all(near(view[view[..., 3] == 255], RED) for view in views)
@@ -109,9 +109,24 @@ def test_any_known_views(known):
         assert (views[..., 3] == shown[..., 3]).all()
 
 
-def test_an_empty_photo_changes_nothing():
-    example = box((20, 20, 44, 44), (28, 20, 36, 44), GREY)
-    assert (unseen_views(example, {"front": np.zeros((PX, PX, 4), np.uint8)})[1:] == example[1:]).all()
+def test_one_side_is_the_other_mirrored_whatever_the_example():
+    photos = {"front": bar(16, 16, 48, 52, RED), "right": bar(28, 16, 44, 52, RED, BLUE)}
+    photos["right"][20:24, 30:33] = (*GREEN, 255)  # small, and yet seen from both sides
+    for example in (None, box((16, 16, 48, 52), (8, 16, 56, 52), GREY)):
+        assert (unseen_views(photos, example)[3] == photos["right"][:, ::-1]).all()
+
+
+def test_without_an_example_nothing_but_the_photo_is_shown():
+    """The sides are as high as the photo, about as deep as it is wide, and in the colours of each height; no eyes behind."""
+    photo = bar(16, 16, 40, 52, GREEN, RED)
+    photo[20:23, 27:30] = (20, 20, 20, 255)  # an eye
+    views = unseen_views({"front": photo})
+    assert (views[0] == photo).all() and (views[2][..., 3] == photo[:, ::-1, 3]).all()
+    assert near(views[2][18:30, 26:46], GREEN) and near(views[2][40:50, 26:46], RED)
+    for side in (views[1], views[3]):
+        assert np.abs(np.subtract(covered(side, 1), (16, 52))).max() <= 4
+        assert np.abs(np.subtract(covered(side, 0), (20, 44))).max() <= 2  # in the middle, where it turns about its axis
+        assert near(side[20:30, 28:38], GREEN) and near(side[42:48, 28:38], RED)
 
 
 def thumbnails_of(*objects: np.ndarray) -> np.ndarray:

@@ -81,6 +81,19 @@ def test_never_more_than_the_budget_and_hardly_less(budget: int, shape: str):
     assert simple_faces.size == 0 or simple_faces.max() == len(simple_verts) - 1
 
 
+def test_a_loose_stick_stays_although_it_has_hardly_any_volume_and_a_scrap_goes():
+    ball, ball_faces = _mesh("sphere")
+    stick, stick_faces = _mesh("box")
+    small = len(ball)
+    stick = stick / np.abs(stick).max(0) * (0.3, 0.004, 0.004) + (0, 0, 0.9)  # 0.00004 of the volume
+    verts = np.concatenate([ball, stick, 0.004 * ball + (0, 0, 0.95)]).astype(np.float32)
+    faces = np.concatenate([ball_faces, stick_faces + small, ball_faces + small + len(stick)])
+    simple_verts, simple_faces = simplify(verts, faces, 1000)
+    assert is_watertight(simple_faces) and len(simple_faces) in (999, 1000)
+    ends = simple_verts[simple_verts[:, 2] > 0.8]
+    assert np.ptp(ends[:, 0]) > 0.55 and ends[:, 2].max() < 0.92
+
+
 def test_a_mesh_within_the_budget_is_left_alone():
     verts, faces = _mesh("sphere", 32)
     simple_verts, simple_faces = simplify(verts, faces, len(faces))

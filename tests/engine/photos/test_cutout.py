@@ -3,6 +3,7 @@
 import io
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +48,35 @@ def test_soft_shadow_is_left_behind():
     subject = draw("vase")
     result = cut_out(photograph(subject, "plain", shadow=0.2), "plain")
     assert overlap(result[..., 3], subject[..., 3]) > 0.96
+
+
+def with_cast_shadow(photo: np.ndarray, subject: np.ndarray, shade: float, slant: float) -> np.ndarray:
+    """The photo with the subject's hard-edged shadow on the ground: its outline, laid down flat from its foot."""
+    height, width = subject.shape[:2]
+    foot = float(np.flatnonzero((subject[..., 3] > 128).any(1))[-1])
+    flat = np.array([[1, -slant, slant * foot], [0, 0.35, 0.65 * foot]])
+    thrown = cv2.warpAffine(subject[..., 3].astype(np.float32) / 255, flat, (width, height))
+    behind = 1 - (1 - shade) * thrown * (1 - subject[..., 3] / 255)
+    return np.dstack([(photo[..., :3] * behind[..., None] + 0.5).astype(np.uint8), photo[..., 3]])
+
+
+@pytest.mark.parametrize("kind", ["mug", "vase", "box"])
+@pytest.mark.parametrize("on", ["plain", "gradient", "noisy"])
+@pytest.mark.parametrize(("shade", "slant"), [(0.6, 0.8), (0.8, -1.2), (0.45, 1.0)])
+def test_a_hard_shadow_on_the_ground_is_left_behind(kind, on, shade, slant):
+    subject = draw(kind)
+    photo = with_cast_shadow(photograph(subject, on), subject, shade, slant)
+    assert overlap(cut_out(through_jpeg(photo, 90), "plain")[..., 3], subject[..., 3]) > 0.93
+
+
+def test_grey_parts_of_a_subject_are_not_taken_for_its_shadow():
+    """A grey belt, and a grey foot under a red body: the hue of the background, even, and low."""
+    for top, bottom in ((0.5, 0.62), (0.75, 0.85)):
+        subject = draw("vase", colour=(200, 60, 50)).copy()
+        band = np.s_[round(top * 400) : round(bottom * 400)]
+        subject[band, :, :3] = (140, 140, 137)
+        alpha = cut_out(photograph(subject, "plain"), "plain")[..., 3]
+        assert overlap(alpha, subject[..., 3]) > 0.96
 
 
 def test_white_subject_on_white():

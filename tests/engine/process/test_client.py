@@ -203,6 +203,35 @@ def test_killed_engine_is_reported_with_its_signal_and_log(own_engine, request_f
 
 
 @posix
+def test_a_job_that_a_dying_engine_never_heard_of_is_done_by_a_new_one(own_engine, request_from_views):
+    until(lambda: own_engine.ready)
+    first = own_engine.pid
+    os.kill(first, signal.SIGSTOP)  # whatever is sent now stays in the pipe
+    job = own_engine.submit(request_from_views(), stop_after="photos")
+    os.kill(first, signal.SIGKILL)
+    assert isinstance(list(job.run())[-1], Views)
+    assert own_engine.pid != first
+
+
+@posix
+def test_it_is_sent_again_only_once_and_not_after_a_cancel(own_engine, request_from_views):
+    for ask_cancel, expected in ((False, EngineStoppedError), (True, CancelledError)):
+        own_engine.start()
+        until(lambda: own_engine.ready)
+        first = own_engine.pid
+        os.kill(first, signal.SIGSTOP)
+        job = own_engine.submit(request_from_views(), stop_after="photos")
+        if ask_cancel:
+            job.cancel()
+        os.kill(first, signal.SIGKILL)
+        if not ask_cancel:
+            until(lambda job=job, first=first: job.poll() == [] and own_engine.alive and own_engine.pid != first)
+            os.kill(own_engine.pid, signal.SIGKILL)
+        with pytest.raises(expected):
+            list(job.run())
+
+
+@posix
 def test_native_crash_leaves_its_trace_in_the_report(own_engine, lasting_request):
     job = own_engine.submit(lasting_request)
     wait_for_phase(job, "planes")
