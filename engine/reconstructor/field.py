@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.triplane import sample_triplanes
+from ..devices import side_by_side
 from .decoder import exponential
 from .distance import hole_offset, signed_distance
 from .encoded import Encoded
@@ -101,11 +102,16 @@ class Field:
             ijk = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
             lattice, points = LatticeSampler(self.model, self.encoded, self.views, 2 * CELLS, None), ijk / CELLS - 1
             density, distance = points.new_zeros(len(points)), points.new_full((len(points),), -1.0)
-            for part in self.inside_hull(points).nonzero()[:, 0].split(lattice.chunk):
+
+            @torch.no_grad()
+            def look(part: Tensor) -> None:
                 grid, height = self.views.project(points[part])
                 geometry = lattice.geometry(ijk[part], grid)
                 density[part] = exponential(decoder.density(geometry)[:, 0].float())
                 distance[part] = torch.minimum(decoder.signed_distance(geometry), self.views.hull(grid, height))
+
+            for _ in side_by_side(look, self.inside_hull(points).nonzero()[:, 0].split(lattice.chunk), self.device):
+                pass
             cube = [values.view(CELLS, CELLS, CELLS).cpu().numpy() for values in (density, distance)]
             offsets = torch.from_numpy(hole_fill_offsets(*cube)).to(self.device)[..., None]
             self._fill_offsets, self._looked_for_holes = offsets if bool(offsets.any()) else None, True

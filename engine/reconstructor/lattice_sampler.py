@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.reference import PLANE_AXES, sample_images
+from ..devices import side_by_side
 from .decoder import position_features
 from .distance import signed_distance
 from .encoded import Encoded
@@ -69,12 +70,12 @@ class LatticeSampler:
         origin = decoder.position_in(position_features(points.new_zeros(1, 3), decoder.octaves))
         return alone - (2 * origin - decoder.view_in.bias) / 3  # the sum over axes counts the origin's features three times
 
-    @torch.no_grad()
     def sdf(self, ijk: Tensor) -> Tensor:
         """Signed distance [N] at lattice points ijk int64 [N, 3], 0..G: that of `Field.sdf`."""
-        parts = [self._chunk(chunk) for chunk in ijk.to(self.axis.device).split(self.chunk)]
-        return torch.cat(parts) if parts else self.axis.new_zeros(0)
+        chunks = ijk.to(self.axis.device).split(self.chunk)
+        return torch.cat(list(side_by_side(self._chunk, chunks, self.axis.device)) or [self.axis.new_zeros(0)])
 
+    @torch.no_grad()
     def _chunk(self, ijk: Tensor) -> Tensor:
         grid, height = self.views.project(ijk.to(torch.float32) * (2.0 / self.resolution) - 1)
         hull = self.views.hull(grid, height)

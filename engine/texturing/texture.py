@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..cameras import Rig
+from ..devices import side_by_side
 from ..rendering.rasterizer import rasterizer_for
 from .atlas import Atlas
 from .back_projection import BackProjector
@@ -24,8 +23,6 @@ _MATCH_POINTS = 20_000
 _FIELD_POINTS = 16_384
 
 FloatArray = npt.NDArray[np.float32]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def paint_texture(
@@ -57,7 +54,8 @@ def paint_texture(
     report = on_progress or (lambda share: None)
     projector = projector or projector_of(atlas.verts, atlas.faces, views, rig, field)
     report(0.1)
-    surface = Surface(atlas, texture_px, rasterizer_for(getattr(field, "device", "cpu")))
+    device = getattr(field, "device", "cpu")
+    surface = Surface(atlas, texture_px, rasterizer_for(device))
     image, asked_points = np.zeros((2, texture_px**2, 3), np.float32)
     field_share = np.full(texture_px**2, -1, np.float32)  # negative where no face is
 
@@ -73,7 +71,7 @@ def paint_texture(
         asked_points[at] = block.points * (share > 0)[:, None]
 
     blocks = surface.blocks()
-    with contextlib.closing(_side_by_side(look, blocks, field)) as looked:
+    with contextlib.closing(side_by_side(look, blocks, device)) as looked:
         for done, _ in enumerate(looked):
             report(0.1 + 0.5 * (done + 1) / len(blocks))
     square = (texture_px, texture_px)
@@ -110,34 +108,15 @@ def _smooth_field(
     means = cv2.resize(points, half, interpolation=cv2.INTER_AREA)[known] / weight[known][:, None]
     parts = np.array_split(means, -(-len(means) // _FIELD_POINTS))
     colours: list[FloatArray] = []
-    with contextlib.closing(_side_by_side(lambda part: sample_field(field, part), parts, field)) as sampled:
+    with contextlib.closing(
+        side_by_side(lambda part: sample_field(field, part), parts, getattr(field, "device", "cpu"))
+    ) as sampled:
         for part in sampled:
             colours.append(part)
             report(0.6 + 0.35 * len(colours) / len(parts))
     coarse = np.zeros((*half, 3), np.float32)
     coarse[known] = np.concatenate(colours)
     return np.asarray(cv2.resize(fill_gutters(coarse, known), asked.shape, interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _side_by_side(work: Callable[[T], R], items: Sequence[T], field: ColourField | Any) -> Generator[R, None, None]:
-    """`work` of each item, in their order, on all of torch's threads: each worker computes on one core.
-
-    Much of a block is numpy's and OpenCV's, which use one core at a time. On MPS, which several threads may not use, it is one
-    block at a time.
-    """
-    cores = torch.get_num_threads()
-    if cores == 1 or torch.device(getattr(field, "device", "cpu")).type == "mps":
-        yield from map(work, items)
-        return
-    torch.set_num_threads(1)  # for all threads that start from now on
-    try:
-        with ThreadPoolExecutor(cores, "tetraview-texture") as pool:
-            try:
-                yield from pool.map(work, items)
-            finally:
-                pool.shutdown(cancel_futures=True)
-    finally:
-        torch.set_num_threads(cores)
 
 
 def projector_of(

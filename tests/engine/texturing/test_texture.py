@@ -174,7 +174,7 @@ def test_any_number_of_threads_paints_the_same_and_stays_as_it_was(ball, cancel)
             with contextlib.suppress(KeyboardInterrupt):
                 images.append(paint_texture(AnalyticField(waves), ball, views, Rig(ELEVATION_DEG), 512, report))
             assert torch.get_num_threads() == threads
-            assert not [thread for thread in threading.enumerate() if thread.name.startswith("tetraview-texture")]
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("tetraview-part")]
     finally:
         torch.set_num_threads(before)
     assert len(images) == (0 if cancel else 3)
