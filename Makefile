@@ -23,7 +23,7 @@ export TETRAVIEW_DATA ?= $(abspath ../shared/data)
 endif
 
 BLENDER_TESTS := $(BLENDERS:%=test-blender-%)
-.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui gui-modal benchmark benchmark-gpu lock golden clean
+.PHONY: help setup demo test test-engine test-blender $(BLENDER_TESTS) check extension gui gui-modal benchmark benchmark-gpu fuzz lock golden clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:[^=]*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,13 @@ benchmark: setup ## time and memory of the main job, and of its parts
 
 benchmark-gpu: ## on a machine with an NVIDIA GPU, under 8 minutes: kernel tests, compute-sanitizer, speed; PYTHON=one with CUDA's torch
 	$(PYTHON) benchmarks/gpu.py out/gpu
+
+FUZZ_SECONDS ?= 300
+FUZZ_PYTHON ?= $(ENGINE_PYTHON)
+
+fuzz: ## four fuzz targets, FUZZ_SECONDS=300 each; needs atheris (pip install -e .[fuzz]) in FUZZ_PYTHON
+	@for target in protocol_lines requests views_folders photos; do \
+	  $(FUZZ_PYTHON) -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 lock: setup ## resolve the lock files in wheels/ anew (needs the package index)
 	@$(ENGINE_PYTHON) scripts/lock_wheels.py

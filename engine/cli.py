@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -129,6 +130,12 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _interrupt(*_: object) -> None:
+    """Answer Ctrl-C: the command ends in good order; at a second one it ends at once, and without a traceback."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (`SystemExit` 2 for wrong usage, as argparse does)."""
     for stream in (sys.stdout, sys.stderr):
@@ -141,13 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setLevel(logging.INFO if args.verbose else logging.WARNING)  # a job's log.txt gets more than the screen
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger(__package__).setLevel(logging.INFO)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         return int(command_module(args.command).run(args))
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one, while Python ends, would print a traceback
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, is gone; say nothing at exit either

@@ -54,6 +54,10 @@ class CancelledError(EngineError):
     """The artist cancelled the job."""
 
 
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "failed to map segment", "bad_alloc")
+"""What libraries say, in small letters, that have errors of their own for a lack of memory."""
+
+
 def explained(error: Exception) -> EngineError | None:
     """An error of the disk or of memory as one sentence for an artist; None if it is neither.
 
@@ -61,7 +65,8 @@ def explained(error: Exception) -> EngineError | None:
     """
     if isinstance(error, EngineError):
         return error
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    number, said = getattr(error, "errno", None), str(error).lower()
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(word in said for word in _NO_MEMORY):
         return EngineError("The computer is out of memory: close other programs, or choose a smaller texture or fewer triangles.")
     if not isinstance(error, OSError) or error.errno is None:
         return None

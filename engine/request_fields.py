@@ -8,6 +8,7 @@ a new field is one more line in the dataclass. Standard library only.
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,8 +125,29 @@ def request_fields(request_type: type) -> tuple[RequestField, ...]:
     return _fields_of.setdefault(request_type, tuple(fields))
 
 
+def is_path(value: Any) -> bool:
+    """Whether a value is a text that the system takes as a path: it says of none whether a file is there."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+
+
+def check_paths(request: Any) -> None:
+    """Raise `InvalidRequestError`, in one sentence, if a path in a request is one that no file can have."""
+    for field in request_fields(type(request)):
+        value = getattr(request, field.name)
+        paths = value.values() if isinstance(value, Mapping) else [value] if field.description.unit == "folder" else []
+        for path in paths:
+            if path is not None and not is_path(path):
+                name = field.name.replace("_", " ")
+                text = f"The {name} {path[:60]!r} holds a character that no path can have: choose another one."
+                raise InvalidRequestError(text)
+
+
 def check_values(request: Any) -> None:
     """Raise `InvalidRequestError`, in one sentence, if a value is not one that its field's description accepts."""
+    check_paths(request)
     for field in request_fields(type(request)):
         value, description = getattr(request, field.name), field.description
         called = description.called or f"{description.label or field.name.replace('_', ' ').capitalize()} {{}}"

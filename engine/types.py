@@ -388,6 +388,7 @@ class Asset:
         timings: Seconds of each phase, and "total".
         engine_version: Version of the engine that made it.
         weights_sha256: Hash of each weight file used, keyed by its name.
+        warnings: Sentences for the artist if the mesh is not what the views show.
     """
 
     glb: str
@@ -400,6 +401,7 @@ class Asset:
     timings: Mapping[str, float] = field(default_factory=dict)
     engine_version: str = ""
     weights_sha256: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 Event = Union[Progress, Preview, Views, Planes, Orbit, Asset]

@@ -39,13 +39,14 @@ class MeshResult:
         return arrival.by_uid(bpy.data.scenes, self.scene_uid) is not None
 
     def place(self, context, *, asked: bool = False) -> str:
-        """Build the object and link it; returns a sentence for the artist."""
+        """Build the object and link it; returns a sentence for the artist, and a line for each of the mesh's warnings."""
         obj = build_object(self.asset, self.request, self.name, self.views)
         scene = arrival.by_uid(bpy.data.scenes, self.scene_uid) or context.scene
         place_object(context, obj, scene, self.location, select=asked or selection_now(context) == self.selection)
         arrival.push_undo(context, "Generate Mesh")
         context.window_manager.tetraview.result_uid = obj.session_uid
-        return f"{obj.name}: {self.asset.n_faces:,} triangles in {self.asset.timings.get('total', 0.0):.1f} s."
+        made = f"{obj.name}: {self.asset.n_faces:,} triangles in {self.asset.timings.get('total', 0.0):.1f} s."
+        return "\n".join([made, *self.asset.warnings])
 
 
 def selection_now(context) -> tuple:

@@ -51,8 +51,10 @@ def draw_result(layout, context) -> None:
     """The last job's message, and the object that it made or that is selected."""
     status, active = context.window_manager.tetraview, context.active_object
     if status.note and not status.running and not status.error:
-        icon = "INFO" if "cancelled" in status.note else "CHECKMARK"
-        draw_wrapped(layout, status.note, context.region.width - 30, icon=icon)
+        note, *warnings = status.note.splitlines()
+        draw_wrapped(layout, note, context.region.width - 30, icon="INFO" if "cancelled" in note else "CHECKMARK")
+        for warning in warnings:
+            draw_wrapped(layout, warning, context.region.width - 30, icon="ERROR")
     if status.ready and not status.running:
         row = layout.row()
         row.scale_y = 1.4

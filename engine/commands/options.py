@@ -101,7 +101,7 @@ def photos_in_folder(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise InvalidRequestError(f"{folder} is not a folder: give one with front, right, back and left photos, or the photos.")
-    found = sort_by_name(str(path) for path in sorted(folder.iterdir()) if path.is_file())
+    found = sort_by_name(str(path) for path in sorted(folder.iterdir()) if not path.is_dir())
     if found.problem:
         raise InvalidRequestError(f"{folder} cannot be used as it is. {found.problem}")
     if not found.photos:

@@ -74,6 +74,8 @@ class _Bar:
         elif isinstance(event, Orbit):
             self._bar.write(event.gif, file=sys.stdout)
         elif isinstance(event, Asset):
+            for warning in event.warnings:
+                self._bar.write(f"warning: {warning}", file=sys.stderr)
             self._bar.close()
             phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in event.timings.items() if phase != "total")
             print(f"{event.glb}\n{event.n_faces} triangles, {event.n_verts} vertices, {event.timings['total']:.2f} s ({phases})")

@@ -74,6 +74,7 @@ def generate(
                 yield Progress(phases[0], 0.0, None, device.note)
             for phase in phases:  # 1 photos, 2 views, 3 planes, 4 orbit, 5 mesh, 6 simplify, 7 unwrap, 8 texture, 9 asset
                 yield from steps.run(phase, MESSAGES[phase], run.step(phase))
+                place.require_there()
                 if phase != phases[-1]:
                     yield from run.results(phase)
             seconds = {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}

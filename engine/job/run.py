@@ -21,6 +21,7 @@ from ..version import __version__
 from .folder import JobFolder, write_text, written_whole
 from .photos_phase import VIEW_PX, frame_views, require_no_empty_view, warnings_of_empty
 from .progress import OnProgress
+from .result_check import measure_result, warnings_of_result
 from .views_phase import complete_views, paint_views
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Run:
         atlas: The mesh with its UV atlas, after unwrapping.
         projector: The views, ready to colour the mesh, after unwrapping; None without views.
         hashes: SHA-256 of the weights that were used, by file.
+        warnings: Sentences about a mesh that is not what the views show, after simplification.
 
     Raises:
         OSError: The request cannot be written.
@@ -89,6 +91,7 @@ class Run:
         self.atlas: Any = None
         self.projector: BackProjector | None = None
         self.hashes: dict[str, str] = {}
+        self.warnings: tuple[str, ...] = ()
         write_text(job.request, request.to_json() + "\n")
 
     def step(self, phase: str) -> Callable[[OnProgress], None]:
@@ -171,6 +174,7 @@ class Run:
             report(len(images) / (count + 1), f"Frame {len(images) + 1} of {count}")
             frame = render_field(field, camera, RIG_FOVY_DEG, request.orbit_px, samples=ORBIT_SAMPLES, slabs=ORBIT_SLABS)
             images.append(compose((frame * 255 + 0.5).astype(np.uint8), None))
+        job.orbit.mkdir(exist_ok=True)  # fails if the job's folder is gone, which is not to be made anew
         write_turntable(images, job.orbit)
         write_turntable([compose(np.asarray(image), (255, 255, 255)) for image in images], job.orbit_gif)
         write_turntable(images, job.orbit_webp)
@@ -194,10 +198,14 @@ class Run:
         self.verts, self.faces = verts, faces
 
     def simplify(self, report: OnProgress) -> None:
-        """Step 6: no more triangles than the budget."""
+        """Step 6: no more triangles than the budget; the mesh is then compared with the views."""
         from ..geometry.simplify import simplify
 
         self.verts, self.faces = simplify(self.verts, self.faces, self.request.poly_budget)
+        known = self.views.to_reconstruct
+        facts = measure_result(self.verts, self.faces, known)
+        self.warnings = warnings_of_result(facts, known)
+        logger.info("the mesh: %s", facts)
 
     def unwrap(self, report: OnProgress) -> None:
         """Step 7: the UV atlas, in `asset.npz`; beside it, the views are made ready for the texture on another core."""
@@ -238,7 +246,7 @@ class Run:
         job, atlas = self.job, self.atlas
         return Asset(
             str(job.glb), str(job.asset), str(job.albedo), ROUGHNESS, METALLIC, len(atlas.verts), len(atlas.faces),
-            dict(timings), __version__, self.hashes,
+            dict(timings), __version__, self.hashes, self.warnings,
         )  # fmt: skip
 
     @property

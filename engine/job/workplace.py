@@ -107,6 +107,11 @@ class Workplace:
             Marker(is_open=True, foreign=self._foreign).write(folder)
         self.job.views.mkdir(parents=True, exist_ok=True)
 
+    def require_there(self) -> None:
+        """Raise `EngineError`, in one sentence, if the folder was deleted, moved or emptied since the job began."""
+        if not self.job.request.is_file():
+            raise EngineError(f"The folder {self.final.path} was deleted, moved or emptied while the job ran: run the job again.")
+
     def exchange(self) -> None:
         """Put the new result in the place of the earlier one, if there is one.
 
@@ -207,7 +212,11 @@ def workplace(request: GenerateRequest) -> Iterator[Workplace]:
         except OSError as error:
             raise EngineError(f"The folder {folder} cannot be written ({error.strerror}): choose another one.") from error
         stack.callback(place.end)
-        yield place
+        try:
+            yield place
+        except FileNotFoundError:
+            place.require_there()
+            raise
 
 
 def check_inputs(request: GenerateRequest) -> None:

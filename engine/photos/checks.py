@@ -57,14 +57,16 @@ def check_photo(name: str, photo: UInt8Array, cut: Cutout) -> list[str]:
 
 def _touched_sides(cut: Cutout) -> list[str]:
     """Sides of the photo that cut the subject off."""
-    opaque = cut.rgba[..., 3] >= 128
-    touched = [
+    alpha = cut.rgba[..., 3]
+    # A cut-out saved with transparency is often cropped to its bounding box: then it touches all four.
+    if cut.method == "alpha" and all((line >= 8).any() for line in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])):
+        return []
+    opaque = alpha >= 128
+    return [
         side
         for side, line in (("top", opaque[0]), ("bottom", opaque[-1]), ("left", opaque[:, 0]), ("right", opaque[:, -1]))
         if line.sum() > max(2, 0.015 * len(line))
     ]
-    # A cut-out saved with transparency is often cropped to its bounding box: then it touches all four.
-    return [] if cut.method == "alpha" and len(touched) == 4 else touched
 
 
 def _edge_width_px(photo: UInt8Array, alpha: UInt8Array, box: Box) -> float:

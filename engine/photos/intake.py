@@ -21,6 +21,7 @@ from .elevation import find_elevation
 from .framing import frame_beside, frame_views, is_rig, resized, subject_box, without_specks
 from .load import load_photo
 from .orientation import check_orientation
+from .plausibility import check_plausibility
 
 UInt8Array = npt.NDArray[np.uint8]
 Explain = Callable[[FourViews], float]
@@ -90,7 +91,8 @@ def prepare_views(
                 warnings.append(_ELEVATION_FOUND.format(rig.elevation_deg, given_deg))
         images = frame_views(cutouts, view_px, rig=rig)
     warnings += check_views(images) + check_repeats(loaded)
-    warnings += check_orientation(images)
+    implausible = check_plausibility(loaded, cutouts, images, rig)
+    warnings += implausible or check_orientation(images)
     report(1.0, "The photos are framed")
     return FourViews.of(images, rig).with_warnings(*warnings)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import bpy
 import pytest
 from mathutils import Vector
@@ -43,6 +45,13 @@ def test_it_waits_for_object_mode_or_for_the_button(ext, arrival, result, mode):
     assert list(bpy.context.view_layer.objects.selected) == [cube]
     assert "Ball" in bpy.context.scene.objects
     assert ext.status.ready == ""
+
+
+def test_warnings_of_the_mesh_follow_its_note(ext, arrival, result):
+    assert len(result.place(bpy.context).splitlines()) == 1
+    result.asset = dataclasses.replace(result.asset, warnings=("Hardly anything is left of the object.",))
+    note, warning = result.place(bpy.context).splitlines()
+    assert note.startswith("Ball") and warning == "Hardly anything is left of the object."
 
 
 @pytest.mark.parametrize("mode", ["OBJECT", "SCULPT", "VERTEX_PAINT", "WEIGHT_PAINT", "TEXTURE_PAINT"])

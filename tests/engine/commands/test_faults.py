@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 from tetraview.engine import cli
+from tetraview.engine.errors import explained
 from tetraview.engine.types import VIEW_NAMES
 
 
@@ -83,3 +86,57 @@ def test_a_job_that_cannot_begin_leaves_no_folder_in_the_home(place, capsys):
 
 def test_any_whole_number_is_a_seed(place):
     assert cli.main(["reconstruct", "--views", "views", "--seed", "-5", "-o", "out", "--stop-after", "planes"]) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_second_interrupt_ends_at_once_without_a_traceback(place):
+    """The command hangs while it ends, as one does that waits for a step."""
+    code = """if True:
+        import sys, time
+        from tetraview.engine import cli
+        class Command:
+            @staticmethod
+            def run(args):
+                try:
+                    print("ready", flush=True)
+                    time.sleep(600)
+                finally:
+                    print("ending", flush=True)
+                    time.sleep(600)
+        options = {"command": "x", "verbose": False, "debug": False}
+        cli.command_module = lambda name: Command
+        cli.build_parser = lambda chosen: __import__("argparse").ArgumentParser()
+        cli.argparse.ArgumentParser.parse_args = lambda self, words: cli.argparse.Namespace(**options)
+        sys.exit(cli.main([]))"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for word in ("ready", "ending"):
+        assert child.stdout.readline().strip() == word
+        child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130 and "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["libtorch_cpu.so: failed to map segment from shared object", "std::bad_alloc"])
+def test_a_library_that_finds_no_memory_is_understood(text):
+    assert "out of memory" in str(explained(ImportError(text)))
+    assert "out of memory" in str(explained(OSError(errno.ENOMEM, "Cannot allocate memory")))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+def test_an_engine_that_cannot_be_loaded_for_lack_of_memory_says_so(place):
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+
+    command = [sys.executable, "-m", "tetraview", "reconstruct", "--views", "views", "-o", "out", "--stop-after", "planes"]
+    done = subprocess.run(command, cwd=place, preexec_fn=limit, capture_output=True, text=True)
+    assert done.returncode == 1 and "out of memory" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--views", "--model", "--front", "-o"])
+@pytest.mark.parametrize("path", ["a\0b", "half \ud800 pair"])
+def test_a_path_that_no_file_can_have_is_named(place, capsys, option, path):
+    views = [] if option in ("--views", "--front") else ["--views", "views"]
+    out = [] if option == "-o" else ["-o", "out"]
+    assert "no path can have" in failure(capsys, "reconstruct", *views, *out, option, path, "--prompt", "a chair")

@@ -182,6 +182,14 @@ def test_warns_of_a_blurred_photo(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("kind", ["mug", "box", "vase"])
+def test_a_cut_out_that_touches_its_frame_by_a_tip_is_not_cut_off(kind):
+    view = draw(kind)
+    rows, columns = np.nonzero(view[..., 3] >= 8)
+    cropped = np.ascontiguousarray(view[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+    assert not [w for w in check_photo("front", cropped, Cutout(cropped, "alpha")) if "cuts the object off" in w]
+
+
 def cut_softly(rgba, feather_px, *, premultiplied=False, blurred_px=0.0):
     """A sharp subject whose alpha is feathered, as cut-out programs do; or one blurred as a whole."""
     soft = rgba.copy()

@@ -1,0 +1,1 @@
+"""The fuzz targets, with every seed that is kept in `tests/fuzz_seeds`: what fuzzing found stays mended."""
