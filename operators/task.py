@@ -4,6 +4,7 @@ A `Task` says what to do, a `TaskRun` carries it out and keeps the panel's state
 """
 
 import logging
+import time
 import traceback
 
 import bpy
@@ -15,6 +16,8 @@ from . import arrival, session
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+REDRAW_S = 0.25
+"""Least time between two drawings of the sidebars while a job runs."""
 UNEXPECTED = "Something unexpected happened ({}): copy the report and send it to us."
 
 
@@ -58,6 +61,8 @@ class TaskRun:
         self._job = None
         self._held: list = []  # events that wait until no tool of the artist's runs
         self._cancel_asked = False
+        self._drawn_at = -REDRAW_S
+        self._is_stale = False  # something has changed that the sidebars do not show yet
 
     def start(self, context) -> bool:
         """Begin; returns whether there is anything to wait for."""
@@ -89,6 +94,7 @@ class TaskRun:
                     self._held.append(event)
             while self._held and calm and not self._cancel_asked:
                 self._take(context, self._held.pop(0))
+            self._show(context)
             if not self._job.done or (self._held and not self._cancel_asked):
                 return {"RUNNING_MODAL"}
             self._job.poll()  # raises if it failed
@@ -129,7 +135,13 @@ class TaskRun:
             print_progress(event)
         else:
             self.task.handle(context, event)
-        redraw(context)
+        self._is_stale = True
+
+    def _show(self, context) -> None:
+        """Draw the sidebars if they are stale, and were not drawn just now: a drawing takes long in a large window."""
+        if self._is_stale and time.monotonic() - self._drawn_at >= REDRAW_S:
+            self._drawn_at, self._is_stale = time.monotonic(), False
+            redraw(context)
 
     def _finish(self, context) -> set[str]:
         try:
@@ -218,11 +230,15 @@ def stop_timer() -> None:
 
 
 def redraw(context) -> None:
-    """Have every sidebar and the preferences drawn again."""
+    """Have every sidebar and the preferences drawn again; not the 3-D viewports, which takes much longer."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in {"VIEW_3D", "PREFERENCES"}:
+            if area.type == "PREFERENCES":
                 area.tag_redraw()
+            elif area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
 
 
 def print_progress(event: Progress) -> None:
