@@ -163,7 +163,7 @@ def test_a_texture_is_that_of_the_cpu(kernel_device, monkeypatch):
     used = []
     monkeypatch.setattr(texture, "rasterizer_for", lambda device: used.append(device) or CpuRasterizer())
     truth = paint_texture(Waves(kernel_device), atlas, {"front": photo}, CANONICAL_RIG, 512)
-    assert used == [kernel_device]
+    assert used and set(used) == {kernel_device}
     difference = np.abs(ours.astype(int) - truth).max(-1)
     assert (difference <= 1).mean() > 0.999 and difference.mean() < 0.02
     assert (np.abs(truth[..., ::2].astype(int) - (220, 60)).max(-1) <= 12).mean() > 0.05  # the photo left its mark
