@@ -57,12 +57,20 @@ def keep_views(obj, paths: Mapping[str, str]) -> None:
         obj[VIEW_KEY.format(name)] = packed_image(f"{obj.name} {name}", path)
 
 
+PATH_BYTES = 1024
+"""Size of Blender's buffers for paths."""
+
+
 def packed_image(name: str, path: str) -> bpy.types.Image:
     """An image of a PNG's own bytes, packed. A loaded image would keep its path when it is packed."""
     image = bpy.data.images.new(name, 1, 1, alpha=True)
     with open(path, "rb") as file:
         data = file.read()
+    # Blender 4.5 copies the path into a buffer that it has not cleared, and writes all of it into the .blend, whatever lay in
+    # that memory before: fill it, then forget the path.
+    image.filepath_raw = "x" * (PATH_BYTES - 1)
     image.pack(data=data, data_len=len(data))
+    image.packed_files[0].filepath = image.filepath_raw = ""
     image.source = "FILE"
     image.filepath_raw = f"//{bpy.path.clean_name(image.name)}.png"
     return image

@@ -112,3 +112,16 @@ def test_a_job_folder_whose_views_were_changed_is_not_taken_for_the_objects(ext,
     assert restored_views(obj) == str(views)
     (views / "left.png").write_bytes(Path(PHOTOS["right"]).read_bytes())
     assert restored_views(obj) != str(views)
+
+
+def test_a_packed_images_path_holds_nothing_of_the_memory_that_it_was_made_in(ext, tmp_path):
+    """The buffer of its path is written whole: after the path, which is empty when packed, it holds the filling and no more."""
+    path = tmp_path / "secret.png"
+    path.write_bytes((Path(__file__).resolve().parents[2] / "docs" / "demo" / "photos" / "front.png").read_bytes())
+    image = ext.module("operators.provenance").packed_image("view", str(path))
+    assert (image.filepath, image.packed_files[0].filepath) == ("//view.png", "")
+    image.use_fake_user = True
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"), compress=False)
+    written = (tmp_path / "a.blend").read_bytes()
+    assert b"x" * 1022 + b"\x00" in written
+    assert b"secret" not in written
